@@ -53,15 +53,15 @@ def choose_folder() -> tuple[str, str]:
 
 def draw_report(report: DatasetReport) -> None:
     """Draw how many images are usable, and each type of problem with examples and advice."""
-    n_types = len(report.findings)
+    n_types = len(report.mismatches)
     types = "1 type" if n_types == 1 else f"{n_types} types"
     summary = f"{report.usable:,} of {report.images:,} images usable · {types} of problem"
     with st.expander(summary, key="report"):
-        for finding in report.findings:
-            kind_of_problem = ui.plain(finding.kind)
-            examples = ui.plain(", ".join(finding.examples))
-            st.markdown(f"**{finding.count:,}** {kind_of_problem}: {examples}")
-            st.caption(ui.plain(finding.advice))
+        for mismatch in report.mismatches:
+            kind_of_problem = ui.plain(mismatch.kind)
+            examples = ui.plain(", ".join(mismatch.examples))
+            st.markdown(f"**{mismatch.count:,}** {kind_of_problem}: {examples}")
+            st.caption(ui.plain(mismatch.advice))
     if report.channel_order.warning:
         st.warning(report.channel_order.warning, icon=":material/swap_horiz:")
 

@@ -53,9 +53,9 @@ def change_labels(monkeypatch, change) -> None:
     """Let every data set be read with other labels: `change` takes and returns a table of labels."""
     original = Layout.read
 
-    def read(self, images, findings):
-        tables = original(self, images, findings)
-        labels = change(complete_labels(tables.labels, findings))
+    def read(self, images, mismatches):
+        tables = original(self, images, mismatches)
+        labels = change(complete_labels(tables.labels, mismatches))
         return replace(tables, labels=labels, whole=True)
 
     monkeypatch.setattr(Layout, "read", read)

@@ -69,7 +69,7 @@ def ids(dataset: Dataset) -> list[str]:
 
 
 def kinds(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    return {finding.kind: finding.examples for finding in dataset.report.findings}
+    return {mismatch.kind: mismatch.examples for mismatch in dataset.report.mismatches}
 
 
 def test_joins_images_labels_and_metadata_into_one_table_sorted_by_id(folder):
@@ -87,7 +87,7 @@ def test_joins_images_labels_and_metadata_into_one_table_sorted_by_id(folder):
     assert table["archive"][:2].tolist() == ["HAM10000", "BCN20000"]
     facts = ["age_approx", "sex", "anatom_site_general", "lesion_id", "archive"]
     assert table.loc[2, facts].isna().all()
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_the_table_has_the_file_and_the_size_of_each_image(folder):
@@ -332,7 +332,7 @@ def test_reports_progress_for_every_image(folder):
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_refuses_a_set_without_usable_images_and_lists_the_findings(folder):
+def test_refuses_a_set_without_usable_images_and_lists_the_mismatches(folder):
     folder.write_labels(label_row("ISIC_9.jpg", "MEL"))
     with pytest.raises(
         DatasetInvalid, match=r"none is left:[\s\S]*1  rows without an image: ISIC_9"
@@ -395,7 +395,7 @@ def test_opens_a_folder_of_the_official_layout_by_its_folder_alone(tmp_path):
         "male",
         "g1",
     ]
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_opens_the_training_set_of_a_folder_with_several(tmp_path):
@@ -430,10 +430,10 @@ def test_finds_datasets_up_to_two_levels_down(tmp_path):
     assert find_datasets(tmp_path / "missing") == []
 
 
-def test_the_synthetic_dataset_opens_without_a_finding(tmp_path):
+def test_the_synthetic_dataset_opens_without_a_mismatch(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "synthetic", per_class=1, size_px=96))
     assert sorted(dataset.table["diagnosis"]) == sorted(CODES)
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(
@@ -446,7 +446,7 @@ def test_the_real_set_reports_the_rows_without_an_image_and_nothing_else(
     assert dataset.report.rows == 25_331
     assert dataset.report.images == 24_141
     assert dataset.report.usable == 24_141
-    assert {f.kind: f.count for f in dataset.report.findings} == {"rows without an image": 1190}
+    assert {f.kind: f.count for f in dataset.report.mismatches} == {"rows without an image": 1190}
     assert dataset.table["diagnosis"].value_counts()[["NV", "DF"]].tolist() == [12_463, 226]
     archives = dataset.table["archive"].value_counts().to_dict()
     assert archives == {"BCN20000": 11_228, "HAM10000": 10_010, "MSK": 2903}

@@ -758,7 +758,7 @@ def test_the_result_is_a_folder_that_open_dataset_opens(mirror, to):
     assert names(to) == RESULTS
     dataset = open_dataset(to)
     assert dataset.table["diagnosis"].tolist() == list(CODES)
-    assert [finding.kind for finding in dataset.report.findings] == ["files that are no image"]
+    assert [mismatch.kind for mismatch in dataset.report.mismatches] == ["files that are no image"]
     assert "LICENSE.txt" in names(to / TRAINING)
 
 
@@ -1150,7 +1150,7 @@ def test_a_sample_opens_as_a_labelled_data_set(archive, to):
         "posterior torso",
         "IL_0000000",
     )
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
     assert log.steps[-1] == ("images", 16, 16)
     assert "16 images of 8 classes" in log.text
 
@@ -1238,7 +1238,7 @@ def test_a_sample_that_stopped_goes_on_with_the_images_that_came(archive, to):
     (to / f"{TRAINING}.part" / "ISIC_0000004.half").write_bytes(b"half")
     sample(archive, to)
     assert len(archive.server.gets("full/ISIC_0000000.jpg")) == 1
-    assert open_dataset(to).report.findings == ()
+    assert open_dataset(to).report.mismatches == ()
     assert len(names(to / TRAINING)) == 16
 
 

@@ -212,12 +212,12 @@ def test_a_data_set_takes_no_image_from_a_dropping(own_set, dropping):
     (own_set / dropping / "labels.csv").write_text("image,diagnosis\na,BCC\n")
     dataset = open_dataset(own_set)
     assert dataset.table["image"].tolist() == ["a", "b"]
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_a_lock_of_a_spreadsheet_is_no_table_of_a_data_set(own_set):
     (own_set / "~$labels.csv").write_text("image,diagnosis\na,BCC\n")
-    assert open_dataset(own_set).report.findings == ()
+    assert open_dataset(own_set).report.mismatches == ()
 
 
 def test_a_data_set_reports_broken_links(own_set):
@@ -236,7 +236,7 @@ def test_a_data_set_follows_links_and_ends_on_circles(own_set, tmp_path):
     (linked / "loop").symlink_to(linked)
     dataset = open_dataset(linked)
     assert dataset.table["image"].tolist() == ["a", "b"]
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_a_challenge_set_takes_no_table_that_macos_left_behind(synthetic_dataset, tmp_path):

@@ -145,7 +145,7 @@ def test_a_file_name_of_macos_and_a_composed_cell_are_one_image(tmp_path):
     dataset = open_dataset(tmp_path)
     assert dataset.table["image"].tolist() == [COMPOSED]
     assert dataset.table["diagnosis"].tolist() == ["MEL"]
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_a_path_in_two_forms_is_one_image(tmp_path):
@@ -175,7 +175,7 @@ def test_a_subset_written_by_hand_may_name_files(drawn_dataset):
     )
     part = subset.of(drawn_dataset)
     assert part.table["image"].tolist() == [first, second]
-    assert part.report.findings[-1].examples == ("other",)
+    assert part.report.mismatches[-1].examples == ("other",)
 
 
 def test_a_verdict_is_found_in_either_form():

@@ -72,7 +72,7 @@ def labels(dataset: Dataset) -> dict[str, str | None]:
 
 
 def kinds(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    return {finding.kind: finding.examples for finding in dataset.report.findings}
+    return {mismatch.kind: mismatch.examples for mismatch in dataset.report.mismatches}
 
 
 def row(dataset: Dataset, image: str) -> dict[str, object]:
@@ -219,7 +219,7 @@ def test_a_challenge_folder_may_hold_the_table_of_isic_2020(layout):
     layout.table("ISIC_2020_Training_GroundTruth.csv", ISIC_2020_HEADER, *rows)
     dataset = open_dataset(layout.root)
     assert list(labels(dataset).values()) == ["MEL", "NV"]
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_opens_a_folder_of_images_with_a_table_whatever_names_them(layout, colum
         "width_px": "Int64",
         "height_px": "Int64",
     }
-    assert dataset.report.findings == ()
+    assert dataset.report.mismatches == ()
 
 
 def test_a_table_may_have_only_image_names(layout):

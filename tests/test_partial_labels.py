@@ -13,7 +13,7 @@ from msgspec import UNSET, structs
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.dataset import join_dataset
 from cadlib.data.malignancy import complete_labels
 from cadlib.evaluation.evaluate import build_metrics
@@ -131,13 +131,13 @@ def test_a_table_without_the_column_has_the_labels_of_its_diagnoses():
 
 
 def test_a_contradicting_diagnosis_decides_and_is_reported():
-    findings = Findings()
+    mismatches = Mismatches()
     table = labelled(("NV", True), ("MEL", True), (None, True), ("UNK", True)).set_index("image")
-    complete = complete_labels(table, findings)
+    complete = complete_labels(table, mismatches)
     assert complete["malignant"].tolist() == [False, True, True, pd.NA]
-    (finding,) = findings.freeze()
-    assert finding.kind == "diagnoses that contradict malignant or benign"
-    assert finding.examples == ("I0 NV but malignant",)
+    (mismatch,) = mismatches.freeze()
+    assert mismatch.kind == "diagnoses that contradict malignant or benign"
+    assert mismatch.examples == ("I0 NV but malignant",)
 
 
 def test_labels_of_a_table_hold_codes_and_groups():

@@ -120,7 +120,7 @@ def test_a_subset_selects_its_images_and_reports_missing_ones(drawn_dataset):
         2,
         drawn_dataset.report.rows,
     )
-    assert part.report.findings[-1].examples == ("ISIC_1",)
+    assert part.report.mismatches[-1].examples == ("ISIC_1",)
     assert part.report.count("images of the subset that are not there") == 1
     assert drawn_dataset.report.count("images of the subset that are not there") == 0
 

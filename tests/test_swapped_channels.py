@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_not_counted(tmp_path, lesions):
     assert (order.checked, order.swapped) == (1, ("001",))
 
 
-def test_a_data_set_with_swapped_channels_has_a_finding(tmp_path, lesions):
+def test_a_data_set_with_swapped_channels_has_a_mismatch(tmp_path, lesions):
     folder_of(tmp_path, lesions, swapped=3, right=0)
     (tmp_path / "labels.csv").write_text("image,diagnosis\n000,NV\n001,NV\n002,MEL\n")
     report = open_dataset(tmp_path, verify=False).report
@@ -75,7 +75,7 @@ def test_a_data_set_with_swapped_channels_has_a_finding(tmp_path, lesions):
     )
 
 
-def test_a_data_set_in_order_has_no_finding(tmp_path, lesions):
+def test_a_data_set_in_order_has_no_mismatch(tmp_path, lesions):
     folder_of(tmp_path, lesions, swapped=0, right=3)
     (tmp_path / "labels.csv").write_text("image,diagnosis\n000,NV\n001,NV\n002,MEL\n")
-    assert open_dataset(tmp_path, verify=False).report.findings == ()
+    assert open_dataset(tmp_path, verify=False).report.mismatches == ()

@@ -1,4 +1,4 @@
-"""Reads every table with one reader: labels, patients and ids are right, or a finding names the problem."""
+"""Reads every table with one reader: labels, patients and ids are right, or a mismatch names the problem."""
 
 import gzip
 import unicodedata
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.image_ids import changed_by_spreadsheet, resolve_id
 from cadlib.data.layouts import Layout, Tables, find_layout
 from cadlib.data.layouts.columns import NAMES, class_word
@@ -25,11 +25,11 @@ ISIC_2024 = "isic_id,target,patient_id,iddx_full,iddx_1,iddx_2,iddx_3,tbp_lv_H,m
 
 
 class Reader:
-    """Reads a table as the ground truth of some images, and collects the findings."""
+    """Reads a table as the ground truth of some images, and collects the mismatches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found = Findings()
+        self.found = Mismatches()
 
     def read(
         self,
@@ -53,7 +53,8 @@ class Reader:
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
         return {
-            finding.kind.partition(" in ")[0]: finding.examples for finding in self.found.freeze()
+            mismatch.kind.partition(" in ")[0]: mismatch.examples
+            for mismatch in self.found.freeze()
         }
 
 
@@ -619,7 +620,7 @@ def test_the_official_tables_are_read_as_a_plain_csv_reader_does(data_dir):
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     layout = find_layout(folder)
-    tables = layout.read(pd.Index([], dtype="str"), Findings())
+    tables = layout.read(pd.Index([], dtype="str"), Mismatches())
     truth = pd.read_csv(layout.ground_truth).set_index("image").sort_index()
     metadata = pd.read_csv(layout.metadata).set_index("image").sort_index()
     assert tables.labels["diagnosis"].equals(truth.idxmax(axis=1).astype("str"))

@@ -110,11 +110,11 @@ ADVICE = {
     ),
     "ages outside 0 to 120 years": "The age is taken as unknown; correct it.",
 }
-"""Kind of finding -> how the reader treats it, and what the user can do."""
+"""Kind of mismatch -> how the reader treats it, and what the user can do."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mismatch:
     """One kind of problem: how often it occurs, up to five examples, and advice."""
 
     kind: str
@@ -133,11 +133,11 @@ class Finding:
         return f"{problem}\n{advice}"
 
 
-class Findings:
-    """Collects findings while a data set is read."""
+class Mismatches:
+    """Collects mismatches while a data set is read."""
 
     def __init__(self) -> None:
-        self._findings: list[Finding] = []
+        self._mismatches: list[Mismatch] = []
 
     def add(
         self,
@@ -145,7 +145,7 @@ class Findings:
         examples: Iterable[object],
         where: str = "",
     ) -> None:
-        """Add a finding for the file `where`; add nothing without an example.
+        """Add a mismatch for the file `where`; add nothing without an example.
 
         `kind` is a key of ADVICE.
         """
@@ -153,15 +153,15 @@ class Findings:
         texts = [str(example) for example in examples]
         if not texts:
             return
-        finding = Finding(
+        mismatch = Mismatch(
             # `DatasetReport.count` relies on this form.
             kind=f"{kind} in {where}" if where else kind,
             count=len(texts),
             examples=tuple(texts[:MAX_EXAMPLES]),
             advice=ADVICE[kind],
         )
-        self._findings.append(finding)
+        self._mismatches.append(mismatch)
 
-    def freeze(self) -> tuple[Finding, ...]:
-        """Return the findings so far, in the order in which they were added."""
-        return tuple(self._findings)
+    def freeze(self) -> tuple[Mismatch, ...]:
+        """Return the mismatches so far, in the order in which they were added."""
+        return tuple(self._mismatches)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cadlib.data.consistency import Finding, Findings
+from cadlib.data.consistency import Mismatch, Mismatches
 from cadlib.data.folder_walk import Folder, Tree, list_folder, read_tree
 from cadlib.data.image_ids import composed
 from cadlib.data.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS, archive_of
@@ -40,27 +40,27 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """The result of joining: ids in the CSV files, image files, usable images and all findings.
+    """The result of joining: ids in the CSV files, image files, usable images and all mismatches.
 
-    `unreadable` maps each unreadable image to the reason, also where the examples of its finding
+    `unreadable` maps each unreadable image to the reason, also where the examples of its mismatch
     leave the image out. `channel_order` is the result for red and blue in a sample of the images.
     """
 
     rows: int
     images: int
     usable: int
-    findings: tuple[Finding, ...]
+    mismatches: tuple[Mismatch, ...]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     channel_order: ChannelOrder = UNCHECKED
 
     def count(self, kind: str) -> int:
-        """Return how often a kind of finding occurs in all files; 0 when it does not occur."""
+        """Return how often a kind of mismatch occurs in all files; 0 when it does not occur."""
         total = 0
-        # `Findings.add` puts the name of the file behind the kind.
+        # `Mismatches.add` puts the name of the file behind the kind.
         kind_in_a_file = f"{kind} in "
-        for finding in self.findings:
-            if finding.kind == kind or finding.kind.startswith(kind_in_a_file):
-                total += finding.count
+        for mismatch in self.mismatches:
+            if mismatch.kind == kind or mismatch.kind.startswith(kind_in_a_file):
+                total += mismatch.count
         return total
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class DatasetReport:
             "usable images": self.usable,
         }
         lines = [f"{count:>8,}  {label}" for label, count in sums.items()]
-        lines.extend(str(finding) for finding in self.findings)
+        lines.extend(str(mismatch) for mismatch in self.mismatches)
         return "\n".join(lines)
 
 
@@ -114,22 +114,22 @@ def join_dataset(
     it. `sources` is a CSV with image, archive and lesion_group. `verify` decodes every image;
     without it only headers are read, which is faster and misses truncated files.
     """
-    findings = Findings()
+    mismatches = Mismatches()
     images = Path(images)
-    _report_faults(list_folder(images), findings)
+    _report_faults(list_folder(images), mismatches)
     layout = Layout(
         (images,),
         _optional_path(ground_truth),
         _optional_path(metadata),
         _optional_path(sources),
     )
-    files = _find_images(images, layout, findings)
-    tables = layout.read(files.index, findings)
+    files = _find_images(images, layout, mismatches)
+    tables = layout.read(files.index, mismatches)
     return _join(
         name or images.resolve().name,
         files,
         tables,
-        findings,
+        mismatches,
         verify,
         workers,
         progress,
@@ -153,18 +153,18 @@ def open_dataset(
     Raise DatasetInvalid when the folder has no layout, when it could be read in two ways, and when
     nothing usable is left.
     """
-    findings = Findings()
+    mismatches = Mismatches()
     folder = Path(folder)
     layout = find_layout(folder)
     # Also folders without an image: they may have one that cannot be read.
-    _report_faults(read_tree(folder, DEPTH), findings)
-    files = _find_images(folder, layout, findings)
-    tables = layout.read(files.index, findings)
+    _report_faults(read_tree(folder, DEPTH), mismatches)
+    files = _find_images(folder, layout, mismatches)
+    tables = layout.read(files.index, mismatches)
     return _join(
         folder.resolve().name,
         files,
         tables,
-        findings,
+        mismatches,
         verify,
         workers,
         progress,
@@ -194,25 +194,25 @@ def _join(
     name: str,
     files: "pd.Series[str]",
     tables: Tables,
-    findings: Findings,
+    mismatches: Mismatches,
     verify: bool,
     workers: int | None,
     progress: Progress,
     where: Path,
 ) -> Dataset:
     """Join image files, id -> path, with the tables; raise DatasetInvalid when none is usable."""
-    n_ids = _compare_ids(files.index, tables.labels, tables.facts, findings)
-    joined = _join_tables(files, tables, findings)
+    n_ids = _compare_ids(files.index, tables.labels, tables.facts, mismatches)
+    joined = _join_tables(files, tables, mismatches)
     size_of = _decoded_size if verify else read_size
     # After the join, so that images without a label are not decoded.
     table, unreadable = _measure(joined, size_of, workers, progress)
-    findings.add("unreadable images", unreadable.values())
-    order = _check_colours(table, findings)
+    mismatches.add("unreadable images", unreadable.values())
+    order = _check_colours(table, mismatches)
     report = DatasetReport(
         n_ids,
         len(files),
         len(table),
-        findings.freeze(),
+        mismatches.freeze(),
         unreadable,
         order,
     )
@@ -225,7 +225,7 @@ def _join(
 def _join_tables(
     files: "pd.Series[str]",
     tables: Tables,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return path, labels, facts and origin of the images, by id.
 
@@ -233,15 +233,15 @@ def _join_tables(
     """
     labels = tables.labels
     if labels is not None:
-        labels = complete_labels(labels, findings)
+        labels = complete_labels(labels, mismatches)
     if tables.origin is not None:
         without_source = files.index.difference(tables.origin.index)
-        findings.add("images without a source", without_source)
+        mismatches.add("images without a source", without_source)
 
     table = files.to_frame("path")
     if labels is None:
         unlabelled = table.assign(diagnosis=_text(table))
-        labels = complete_labels(unlabelled, findings)
+        labels = complete_labels(unlabelled, mismatches)
     elif not tables.whole:
         # In a one-hot ground truth a row without a label is faulty and was reported.
         labels = labels.dropna(how="all")
@@ -276,7 +276,7 @@ def _with_columns(
     return table.assign(**empty)
 
 
-def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
+def _check_colours(table: pd.DataFrame, mismatches: Mismatches) -> ChannelOrder:
     """Check red and blue in a sample of the images, and report images that look swapped."""
     # Without an image there is no sample to check.
     if table.empty:
@@ -284,14 +284,14 @@ def _check_colours(table: pd.DataFrame, findings: Findings) -> ChannelOrder:
     order = check_channel_order(table.reset_index())
     if order.warning:
         where = f"a sample of {order.checked}"
-        findings.add("images with red and blue swapped", order.swapped, where)
+        mismatches.add("images with red and blue swapped", order.swapped, where)
     return order
 
 
 def _find_images(
     root: Path,
     layout: Layout,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return id -> absolute path of the image files of a layout, sorted by id.
 
@@ -301,12 +301,12 @@ def _find_images(
     """
     paths: dict[str, list[Path]] = {}
     for folder in layout.images:
-        inside = _images_in(folder, layout.tables, findings)
+        inside = _images_in(folder, layout.tables, mismatches)
         for image, path in inside.items():
             files = paths.setdefault(image, [])
             files.append(path)
     distinct = {image: _distinct(files) for image, files in paths.items()}
-    _report_same_names(paths, distinct, findings)
+    _report_same_names(paths, distinct, mismatches)
 
     by_id: dict[str, str] = {}
     for image, files in distinct.items():
@@ -338,19 +338,19 @@ def _id_by_path(path: Path, root: Path) -> str:
 def _report_same_names(
     paths: dict[str, list[Path]],
     distinct: dict[str, list[Path]],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> None:
     """Report copies of a file, and names that different files share, in several folders."""
     spare = []
     for image, files in paths.items():
         spare += [path.name for path in files if path not in distinct[image]]
-    findings.add("several files for one id", spare)
+    mismatches.add("several files for one id", spare)
     shared = [image for image, files in distinct.items() if len(files) > 1]
-    findings.add("one file name in several folders", shared)
+    mismatches.add("one file name in several folders", shared)
 
 
-def _report_faults(read: Folder | Tree, findings: Findings) -> None:
-    """Add the broken links and the unreadable folders to the findings."""
+def _report_faults(read: Folder | Tree, mismatches: Mismatches) -> None:
+    """Add the broken links and the unreadable folders to the mismatches."""
     broken = []
     unreadable = []
     for fault in read.faults:
@@ -359,8 +359,8 @@ def _report_faults(read: Folder | Tree, findings: Findings) -> None:
             broken.append(path)
         else:
             unreadable.append(path)
-    findings.add("broken links", broken)
-    findings.add("folders that cannot be read", unreadable)
+    mismatches.add("broken links", broken)
+    mismatches.add("folders that cannot be read", unreadable)
 
 
 def _distinct(files: list[Path]) -> list[Path]:
@@ -377,13 +377,13 @@ def _distinct(files: list[Path]) -> list[Path]:
 def _images_in(
     folder: Path,
     tables: frozenset[Path],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> dict[str, Path]:
     """Return the name without suffix -> absolute path of the image files directly in a folder.
 
     Other files are reported, except the `tables`, which are read elsewhere.
     """
-    names = _image_names(folder, tables, findings)
+    names = _image_names(folder, tables, mismatches)
     # A stable sort: with several files for one id, the first of SUPPORTED_SUFFIXES wins.
     names.sort(key=_suffix_rank)
     paths: dict[str, Path] = {}
@@ -394,14 +394,14 @@ def _images_in(
             spare.append(name)
         else:
             paths[image] = folder.absolute() / name
-    findings.add("several files for one id", spare)
+    mismatches.add("several files for one id", spare)
     return paths
 
 
 def _image_names(
     folder: Path,
     tables: frozenset[Path],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> list[str]:
     """Return the names of the image files directly in a folder; report the other files."""
     inside = list_folder(folder)
@@ -419,8 +419,8 @@ def _image_names(
             images.append(name)
         elif folder / name not in tables:
             others.append(name)
-    findings.add("file names that are not UTF-8", not_utf8)
-    findings.add("files that are no image", others)
+    mismatches.add("file names that are not UTF-8", not_utf8)
+    mismatches.add("files that are no image", others)
     return images
 
 
@@ -441,7 +441,7 @@ def _compare_ids(
     images: "pd.Index[str]",
     labels: pd.DataFrame | None,
     facts: pd.DataFrame | None,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> int:
     """Report the ids that images, ground truth and metadata do not share.
 
@@ -452,30 +452,30 @@ def _compare_ids(
     for part in (labels, facts):
         if part is not None:
             ids = ids.union(part.index)
-    findings.add("rows without an image", ids.difference(images))
+    mismatches.add("rows without an image", ids.difference(images))
     if labels is None:
-        findings.add("unlabelled images", images)
+        mismatches.add("unlabelled images", images)
     else:
         unlabelled = images.difference(labels.index)
-        findings.add("images without ground truth", unlabelled)
+        mismatches.add("images without ground truth", unlabelled)
     if labels is not None and facts is not None:
-        _compare_tables(labels, facts, findings)
+        _compare_tables(labels, facts, mismatches)
     elif facts is not None:
         without_facts = images.difference(facts.index)
-        findings.add("images without metadata", without_facts)
+        mismatches.add("images without metadata", without_facts)
     return len(ids)
 
 
 def _compare_tables(
     labels: pd.DataFrame,
     facts: pd.DataFrame,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> None:
     """Report the ids that ground truth and metadata do not share."""
     labels_alone = labels.index.difference(facts.index)
     facts_alone = facts.index.difference(labels.index)
-    findings.add("ground-truth rows without metadata", labels_alone)
-    findings.add("metadata rows without ground truth", facts_alone)
+    mismatches.add("ground-truth rows without metadata", labels_alone)
+    mismatches.add("metadata rows without ground truth", facts_alone)
 
 
 def _text(table: pd.DataFrame) -> "pd.Series[str]":

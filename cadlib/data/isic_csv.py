@@ -1,6 +1,6 @@
 """Checks the cells and rows of a table.
 
-Problems are added to Findings.
+Problems are added to Mismatches.
 """
 
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.errors import DatasetInvalid
 from cadlib.images.patient import MAX_AGE_YEARS
 
@@ -32,7 +32,7 @@ def numbers(column: "pd.Series[str]") -> "pd.Series[float]":
 def checked_ages(
     column: "pd.Series[str]",
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[float]":
     """Return ages in years, Float64; other cells are reported and become missing."""
     age_years = numbers(column)
@@ -40,7 +40,7 @@ def checked_ages(
     is_age = age_years.between(0, MAX_AGE_YEARS)
     is_wrong = column.notna() & ~is_age
     wrong = cells(column[is_wrong])
-    findings.add("ages outside 0 to 120 years", wrong, path.name)
+    mismatches.add("ages outside 0 to 120 years", wrong, path.name)
     return age_years.mask(is_wrong).astype("Float64")
 
 
@@ -54,7 +54,7 @@ def archive_of(names: "pd.Series[str]") -> "pd.Series[str]":
 def rows_with_an_id(
     table: pd.DataFrame,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return the rows that name an image, and report the others; raise DatasetInvalid for none."""
     is_nameless = table.index.isna()
@@ -63,19 +63,19 @@ def rows_with_an_id(
             f"Expected ids of images in {path} but every cell of that column is empty. Fill it in."
         )
     rows = [f"row {row}" for row, is_bad in enumerate(is_nameless, 1) if is_bad]
-    findings.add("rows without an id", rows, path.name)
+    mismatches.add("rows without an id", rows, path.name)
     return table[table.index.notna()].copy()
 
 
 def cells(column: "pd.Series[str]") -> list[str]:
-    """Return a column's cells as examples of a finding."""
+    """Return a column's cells as examples of a mismatch."""
     return [f"{image} {value!r}" for image, value in column.items()]
 
 
 def one_row_an_id(
     table: pd.DataFrame,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return one row an id, sorted; a cell is missing where the rows of an id contradict."""
     rows = table.groupby(level=0)
@@ -87,7 +87,7 @@ def one_row_an_id(
     is_repeated = table.index.duplicated()
     repeated = table.index[is_repeated].unique()
     equal = repeated.difference(contradicting)
-    findings.add("repeated ids", equal, path.name)
-    findings.add("contradicting rows for one id", contradicting, path.name)
+    mismatches.add("repeated ids", equal, path.name)
+    mismatches.add("contradicting rows for one id", contradicting, path.name)
     first_rows = rows.first()
     return first_rows.where(agrees)

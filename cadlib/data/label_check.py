@@ -22,11 +22,11 @@ _REASONS = (
     "images without ground truth",
     "unlabelled images",
 )
-"""Kinds of findings that explain why an image has no label."""
+"""Kinds of mismatches that explain why an image has no label."""
 
 
 def check_labelled(dataset: Dataset, *, malignant_alone: bool = False) -> None:
-    """Raise DatasetInvalid when no image has a label, with the findings that explain it.
+    """Raise DatasetInvalid when no image has a label, with the mismatches that explain it.
 
     With `malignant_alone` a label that is only malignant or benign counts, too.
     """
@@ -44,9 +44,9 @@ def check_labelled(dataset: Dataset, *, malignant_alone: bool = False) -> None:
         f"{dataset.name}, but none of its {len(dataset.table):,} images has one. "
         "Correct the labels."
     )
-    for finding in dataset.report.findings:
-        # A kind of finding ends with the name of its file.
-        kind, _, _ = finding.kind.partition(" in ")
+    for mismatch in dataset.report.mismatches:
+        # A kind of mismatch ends with the name of its file.
+        kind, _, _ = mismatch.kind.partition(" in ")
         if kind in _REASONS:
-            message += f"\n{finding}"
+            message += f"\n{mismatch}"
     raise DatasetInvalid(message)

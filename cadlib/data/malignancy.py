@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.metrics.partial_labels import GROUPS, malignant_of
 
 
-def complete_labels(labels: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+def complete_labels(labels: pd.DataFrame, mismatches: Mismatches) -> pd.DataFrame:
     """Return labels by id with the columns diagnosis and malignant, which follows from it.
 
     `labels` may have no column `malignant`. Where a diagnosis contradicts this column, it is
@@ -22,6 +22,6 @@ def complete_labels(labels: pd.DataFrame, findings: Findings) -> pd.DataFrame:
             diagnosis = row["diagnosis"]
             is_malignant = bool(row["malignant"])
             examples.append(f"{image} {diagnosis} but {GROUPS[is_malignant]}")
-        findings.add("diagnoses that contradict malignant or benign", examples)
+        mismatches.add("diagnoses that contradict malignant or benign", examples)
     completed = labels[["diagnosis"]]
     return completed.assign(malignant=malignant)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.dataset import COLUMNS, Dataset, DatasetReport
 from cadlib.data.image_ids import resolve_id
 from cadlib.data.isic_csv import METADATA_COLUMNS, archive_of, numbers
@@ -148,14 +148,14 @@ def join_predictions(
     the size in px are missing. An image without a label stays in the table, but is not counted.
     Raise DatasetInvalid when no image of the file has a label.
     """
-    findings = Findings()
+    mismatches = Mismatches()
     shares = read_predictions(path)
     layout = Layout((), ground_truth, metadata)
-    tables = layout.read(shares.index, findings)
+    tables = layout.read(shares.index, mismatches)
     stated = tables.labels
     if stated is None:
         stated = pd.DataFrame(columns=["diagnosis"])
-    labels = complete_labels(stated, findings)
+    labels = complete_labels(stated, mismatches)
     # The images of the predictions alone: the ground truth may have the whole data set.
     table = shares[[]].join(labels)
     if not has_label(table).any():
@@ -165,13 +165,13 @@ def join_predictions(
             "Use the ground truth of the images that were predicted."
         )
     is_unlabelled = table["diagnosis"].isna() & table["malignant"].isna()
-    findings.add("images without ground truth", table.index[is_unlabelled])
+    mismatches.add("images without ground truth", table.index[is_unlabelled])
     table = _with_facts(table, tables.facts)
     report = DatasetReport(
         len(labels),
         len(table),
         len(table),
-        findings.freeze(),
+        mismatches.freeze(),
     )
     return Dataset(path.name, table, report), shares.to_numpy()
 

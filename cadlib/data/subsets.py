@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.image_ids import composed, resolve_id
 from cadlib.errors import DatasetInvalid, SubsetInvalid
 from cadlib.files.replace import replace_files
@@ -97,12 +97,12 @@ class Subset:
                 f"They were selected in {self.dataset}: open that data set."
             )
         missing = selected - set(table["image"])
-        findings = Findings()
-        findings.add("images of the subset that are not there", sorted(missing))
+        mismatches = Mismatches()
+        mismatches.add("images of the subset that are not there", sorted(missing))
         report = replace(
             dataset.report,
             usable=len(table),
-            findings=dataset.report.findings + findings.freeze(),
+            mismatches=dataset.report.mismatches + mismatches.freeze(),
         )
         return replace(dataset, table=table, report=report)
 

@@ -33,7 +33,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.folder_walk import list_folder, read_tree
 from cadlib.data.isic_csv import METADATA_COLUMNS, SOURCE_COLUMNS
 from cadlib.data.layouts.columns import NAMES, Columns, names_images, shown_names
@@ -103,23 +103,23 @@ class Layout:
                 tables.add(path)
         return frozenset(tables)
 
-    def read(self, images: "pd.Index[str]", findings: Findings) -> Tables:
+    def read(self, images: "pd.Index[str]", mismatches: Mismatches) -> Tables:
         """Return the content of the tables; raise DatasetInvalid for a file that is no table."""
-        findings.add("tables that are not used", self.spare)
-        truth = _read(self.ground_truth, images, findings, ("diagnosis",))
-        metadata = _read(self.metadata, images, findings, METADATA_COLUMNS)
-        table = _read(self.table, images, findings, ())
-        sources = _read(self.sources, images, findings, SOURCE_COLUMNS)
+        mismatches.add("tables that are not used", self.spare)
+        truth = _read(self.ground_truth, images, mismatches, ("diagnosis",))
+        metadata = _read(self.metadata, images, mismatches, METADATA_COLUMNS)
+        table = _read(self.table, images, mismatches, ())
+        sources = _read(self.sources, images, mismatches, SOURCE_COLUMNS)
 
         patients = metadata or table
         if patients and truth:
             patients_path = self.metadata or self.table
-            _report_unused(patients_path, patients, LABEL_COLUMNS, findings)
+            _report_unused(patients_path, patients, LABEL_COLUMNS, mismatches)
             _report_unused(
                 self.ground_truth,
                 truth,
                 METADATA_COLUMNS,
-                findings,
+                mismatches,
             )
         labels = None
         whole = False
@@ -136,21 +136,21 @@ class Layout:
 def _read(
     path: Path | None,
     images: "pd.Index[str]",
-    findings: Findings,
+    mismatches: Mismatches,
     expected: tuple[str, ...],
 ) -> ImageTable | None:
-    return None if path is None else read_table(path, images, findings, expected)
+    return None if path is None else read_table(path, images, mismatches, expected)
 
 
 def _report_unused(
     path: Path | None,
     table: ImageTable,
     columns: tuple[str, ...],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> None:
     unused = table.part(columns)
     if path is not None and unused is not None:
-        findings.add("columns that another table has", list(unused), path.name)
+        mismatches.add("columns that another table has", list(unused), path.name)
 
 
 def _facts(patients: ImageTable | None, truth: ImageTable | None) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.isic_csv import cells, numbers
 from cadlib.data.layouts.columns import DIAGNOSIS_NAMES, Columns, class_word, plain, several_columns
 from cadlib.data.layouts.table_file import TextTable
@@ -30,7 +30,7 @@ _LEVELS = "::"
 def read_labels(
     table: TextTable,
     columns: Columns,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return `diagnosis` (a code or "UNK") and, where a column states it, `malignant` (boolean).
 
@@ -51,7 +51,7 @@ def read_labels(
     if diagnosis_columns:
         column = diagnosis_columns[0]
         text = words(table.cells[column])
-        labels["diagnosis"] = _named_diagnoses(table, column, text, findings)
+        labels["diagnosis"] = _named_diagnoses(table, column, text, mismatches)
         # A column of diagnoses may say "benign" where a lesion has no other name.
         if text.isin(MALIGNANCY_BY_WORD).any():
             statements.append(_Statement.of_words(text))
@@ -59,27 +59,27 @@ def read_labels(
         labels["diagnosis"] = _no_text(labels.index)
 
     if columns.classes:
-        labels["diagnosis"] = _with_classes(labels, table, columns, findings)
+        labels["diagnosis"] = _with_classes(labels, table, columns, mismatches)
 
-    statements += _statements(table, malignancy_columns, findings)
+    statements += _statements(table, malignancy_columns, mismatches)
     if not statements:
         return labels
     if "diagnosis" not in labels:
         labels["diagnosis"] = _no_text(labels.index)
-    return _with_malignancy(labels, statements, findings, table.path.name)
+    return _with_malignancy(labels, statements, mismatches, table.path.name)
 
 
 def _with_classes(
     labels: pd.DataFrame,
     table: TextTable,
     columns: Columns,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return the diagnoses of the columns of 0 and 1, which a column of words must not contradict."""
-    diagnosis = _one_hot(table, columns, findings)
+    diagnosis = _one_hot(table, columns, mismatches)
     if "diagnosis" not in labels:
         return diagnosis
-    return _agreed(labels["diagnosis"], diagnosis, findings, table.path.name)
+    return _agreed(labels["diagnosis"], diagnosis, mismatches, table.path.name)
 
 
 def _no_text(index: "pd.Index[str]") -> "pd.Series[str]":
@@ -114,17 +114,17 @@ def _named_diagnoses(
     table: TextTable,
     column: str,
     text: "pd.Series[str]",
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return the diagnoses of a column, whose words are `text`; report unknown words."""
     file_name = table.path.name
     original = table.cells[column]
     akiec = original.index[text == "akiec"]
-    findings.add("AKIEC taken as AK", akiec, file_name)
+    mismatches.add("AKIEC taken as AK", akiec, file_name)
     terms = [*DIAGNOSES_BY_WORD, *MALIGNANCY_BY_WORD, *INDETERMINATE]
     is_strange = text.notna() & ~text.isin(terms)
     strange = cells(original[is_strange])
-    findings.add("diagnoses that are none of the eight", strange, file_name)
+    mismatches.add("diagnoses that are none of the eight", strange, file_name)
     diagnoses = text.map(DIAGNOSES_BY_WORD)
     return diagnoses.astype("str")
 
@@ -171,11 +171,11 @@ def _truth(column: "pd.Series[str]") -> "pd.Series[float]":
 def _one_hot(
     table: TextTable,
     columns: Columns,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return the one diagnosis of each row of 0 and 1; missing where it is not exactly one."""
     file_name = table.path.name
-    text = _class_cells(table, columns, findings)
+    text = _class_cells(table, columns, mismatches)
     is_blank = text.isna()
     is_blank_row = is_blank.all(axis=1).to_numpy(bool)
     # A row that is cut off may have had its label behind the cut.
@@ -184,18 +184,18 @@ def _one_hot(
     shares = _shares(text, table.short_rows, is_empty_row)
     is_unreadable = shares.isna()
     unreadable = _unreadable_cells(text, is_unreadable)
-    findings.add("cells that are not numbers", unreadable, file_name)
+    mismatches.add("cells that are not numbers", unreadable, file_name)
 
     values = shares.to_numpy(np.float64)
     is_numeric = _no_cell(is_unreadable)
     is_label = is_numeric & _has_one_mark(values)
     is_other = is_numeric & ~is_label
     no_label = _rows_without_label(text, values, is_other, is_empty_row)
-    findings.add("rows without exactly one diagnosis", no_label, file_name)
+    mismatches.add("rows without exactly one diagnosis", no_label, file_name)
 
     marked = _marked_columns(text, values)
     label = marked.where(is_label).astype("str")
-    _report_akiec(label, findings, file_name)
+    _report_akiec(label, mismatches, file_name)
     diagnosis = label.map(dict(columns.classes))
     return diagnosis.astype("str")
 
@@ -209,28 +209,28 @@ def _no_cell(flags: pd.DataFrame) -> Flags:
 
 def _report_akiec(
     label: "pd.Series[str]",
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> None:
     """Report the rows whose label is the column AKIEC."""
     class_words = label.map(class_word, na_action="ignore")
     akiec = label.index[class_words == "akiec"]
-    findings.add("AKIEC taken as AK", akiec, file_name)
+    mismatches.add("AKIEC taken as AK", akiec, file_name)
 
 
 def _class_cells(
     table: TextTable,
     columns: Columns,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return the class columns that have a value; report the others and missing columns."""
     file_name = table.path.name
     text = table.cells[list(columns.classes)]
     is_empty_column = text.isna().all()
     without_value = text.columns[is_empty_column]
-    findings.add("class columns without a value", without_value, file_name)
+    mismatches.add("class columns without a value", without_value, file_name)
     if not columns.diagnoses:
-        _report_missing_classes(columns, findings, file_name)
+        _report_missing_classes(columns, mismatches, file_name)
     return text.drop(columns=without_value)
 
 
@@ -319,7 +319,7 @@ def _places(rows: ArrayLike) -> list[int]:
 
 def _report_missing_classes(
     columns: Columns,
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> None:
     """Report the classes of ISIC 2019 without a column; of ISIC 2018 where AKIEC has one."""
@@ -330,7 +330,7 @@ def _report_missing_classes(
     for word in present:
         codes.add(word.upper())
     missing = [code for code in classes.codes if code not in codes]
-    findings.add("missing columns", missing, file_name)
+    mismatches.add("missing columns", missing, file_name)
 
 
 def _shown(column: str) -> str:
@@ -342,7 +342,7 @@ def _shown(column: str) -> str:
 def _agreed(
     first: "pd.Series[str]",
     second: "pd.Series[str]",
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> "pd.Series[str]":
     """Return the diagnosis that two columns agree on, or that one of them has alone."""
@@ -355,7 +355,7 @@ def _agreed(
         code = first.iloc[place]
         other_code = second.iloc[place]
         examples.append(f"{image} ({code}, {other_code})")
-    findings.add("diagnoses that contradict each other", examples, file_name)
+    mismatches.add("diagnoses that contradict each other", examples, file_name)
     either = first.fillna(second)
     return either.mask(differ).astype("str")
 
@@ -363,7 +363,7 @@ def _agreed(
 def _statements(
     table: TextTable,
     columns: list[str],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> list[_Statement]:
     """Return the statements of the columns that can be read."""
     statements = []
@@ -372,7 +372,7 @@ def _statements(
         if plain(column) == "iddx_full":
             levels = text.str.split(_LEVELS, n=1)
             text = levels.str[0].astype("str")
-        statement = _statement(column, text, findings, table.path.name)
+        statement = _statement(column, text, mismatches, table.path.name)
         if statement is not None:
             statements.append(statement)
     return statements
@@ -381,7 +381,7 @@ def _statements(
 def _statement(
     column: str,
     text: "pd.Series[str]",
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> _Statement | None:
     """Return the statement of a column, None where it has numbers of another scale."""
@@ -393,7 +393,7 @@ def _statement(
         # Numbers beyond 0 and 1 are another scale: then 0 and 1 are no yes and no either.
         strange = cells(text[is_other_number])
         example = f"{column}: {strange[0]}"
-        findings.add("benign/malignant columns of other numbers", [example], file_name)
+        mismatches.add("benign/malignant columns of other numbers", [example], file_name)
         return None
 
     by_truth = _malignant_by_truth(column, truth)
@@ -402,7 +402,7 @@ def _statement(
     malignant = by_word.malignant.fillna(by_truth)
     is_strange = cell_words.notna() & malignant.isna() & ~by_word.undecided
     strange = cells(text[is_strange])
-    findings.add("words that are neither benign nor malignant", strange, file_name)
+    mismatches.add("words that are neither benign nor malignant", strange, file_name)
     return _Statement(malignant, by_word.undecided)
 
 
@@ -416,7 +416,7 @@ def _malignant_by_truth(column: str, truth: "pd.Series[float]") -> "pd.Series[bo
 def _with_malignancy(
     labels: pd.DataFrame,
     statements: list[_Statement],
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> pd.DataFrame:
     """Return the labels with `malignant`, which the diagnosis decides where there is one."""
@@ -428,14 +428,14 @@ def _with_malignancy(
     _report_keratoses(
         labels,
         is_keratosis & stated.otherwise,
-        findings,
+        mismatches,
         file_name,
     )
     # A keratosis that a table calls benign is no contradiction for that reason.
     by_other_diagnosis = by_diagnosis.mask(is_keratosis)
     is_contradicting = _contradict(by_other_diagnosis, stated)
     examples = _contradictions(diagnosis, stated, is_contradicting)
-    findings.add(
+    mismatches.add(
         "diagnoses and benign/malignant that contradict each other",
         examples,
         file_name,
@@ -444,7 +444,7 @@ def _with_malignancy(
     is_unnamed = by_diagnosis.isna().to_numpy(bool)
     is_undecided = stated.undecided & is_unnamed
     indeterminate = labels.index[is_undecided & ~is_contradicting]
-    findings.add("indeterminate lesions", indeterminate, file_name)
+    mismatches.add("indeterminate lesions", indeterminate, file_name)
 
     by_words = _malignant_by_words(stated, labels.index)
     # Which of two contradicting statements is right is unknown.
@@ -457,12 +457,12 @@ def _with_malignancy(
 def _report_keratoses(
     labels: pd.DataFrame,
     is_otherwise: Flags,
-    findings: Findings,
+    mismatches: Mismatches,
     file_name: str,
 ) -> None:
     """Report keratoses that ISIC calls benign or indeterminate, and this program malignant."""
     keratoses = labels.index[is_otherwise]
-    findings.add("AK counted as malignant", keratoses, file_name)
+    mismatches.add("AK counted as malignant", keratoses, file_name)
 
 
 def _malignant_by_words(stated: "_Stated", index: "pd.Index[str]") -> "pd.Series[bool]":

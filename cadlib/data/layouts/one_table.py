@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cadlib.data.consistency import Findings
+from cadlib.data.consistency import Mismatches
 from cadlib.data.image_ids import changed_by_spreadsheet, resolve_id
 from cadlib.data.isic_csv import (
     METADATA_COLUMNS,
@@ -33,7 +33,7 @@ from cadlib.data.layouts.terms import SEXES_BY_WORD, SITES_BY_WORD, archive_site
 
 LABEL_COLUMNS = ("diagnosis", "malignant")
 _SITES = "sites that are none of ISIC 2019"
-"""Kind of the finding for unknown sites."""
+"""Kind of the mismatch for unknown sites."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class ImageTable:
 def read_table(
     path: Path,
     images: "pd.Index[str]",
-    findings: Findings,
+    mismatches: Mismatches,
     expected: Sequence[str] = (),
 ) -> ImageTable:
     """Read the content of a table of images, for every id in it.
@@ -71,21 +71,21 @@ def read_table(
     columns = _expected_columns(path, expected)
     used = columns.used
     table = read_text_table(path, lambda column: column in used)
-    _report_file(table, columns, expected, findings)
-    by_image = _by_image(table, columns.image, images, findings)
+    _report_file(table, columns, expected, mismatches)
+    by_image = _by_image(table, columns.image, images, mismatches)
     text = by_image.cells
     short = text.index[by_image.short_rows]
-    findings.add("rows shorter than the header", short, path.name)
+    mismatches.add("rows shorter than the header", short, path.name)
 
-    labels = read_labels(by_image, columns, findings)
-    facts = _facts(text, columns, path, findings)
+    labels = read_labels(by_image, columns, mismatches)
+    facts = _facts(text, columns, path, mismatches)
     rows = pd.concat([labels, facts], axis=1)
     # Only now: the rows of an image may state its diagnosis and its age in different rows.
-    rows = one_row_an_id(rows, path, findings)
+    rows = one_row_an_id(rows, path, mismatches)
     has_classes = bool(columns.classes) and not columns.diagnoses
     one_hot = has_classes and "malignant" not in rows
     if "diagnosis" in rows and not one_hot:
-        _report_unlabelled(rows, path, findings)
+        _report_unlabelled(rows, path, mismatches)
     return ImageTable(rows, one_hot)
 
 
@@ -104,11 +104,11 @@ def _by_image(
     table: TextTable,
     image_column: str,
     images: "pd.Index[str]",
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> TextTable:
     """Return the rows of a table that name an image, indexed by image id."""
     path = table.path
-    text = rows_with_an_id(table.cells.set_index(image_column), path, findings)
+    text = rows_with_an_id(table.cells.set_index(image_column), path, mismatches)
     # A row without an id cannot be joined; it was reported.
     has_id = table.cells[image_column].notna().to_numpy()
     present = frozenset(images)
@@ -118,7 +118,7 @@ def _by_image(
     is_outside = ~text.index.isin(images)
     outside = text.index[is_outside].unique()
     changed = changed_by_spreadsheet(outside, images)
-    findings.add("ids changed by a spreadsheet", changed, path.name)
+    mismatches.add("ids changed by a spreadsheet", changed, path.name)
     return replace(table, cells=text, short_rows=table.short_rows[has_id])
 
 
@@ -141,12 +141,12 @@ def _report_file(
     table: TextTable,
     columns: Columns,
     expected: Sequence[str],
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> None:
     """Report an uncertain encoding, and columns that are missing or unknown."""
     path = table.path
     if table.encoding == WINDOWS:
-        findings.add("tables read as Windows-1252", [path.name])
+        mismatches.add("tables read as Windows-1252", [path.name])
     present = _present(columns)
     if expected and present.isdisjoint(expected):
         names = ", ".join(table.columns)[:200]
@@ -157,9 +157,9 @@ def _report_file(
             f"columns for {expected_names} in {{path}}",
         )
     missing = [name for name in expected if name not in present]
-    findings.add("missing columns", missing, path.name)
+    mismatches.add("missing columns", missing, path.name)
     unknown = [column for column in columns.unknown if column in table.columns]
-    findings.add("unknown columns", unknown, path.name)
+    mismatches.add("unknown columns", unknown, path.name)
 
 
 def _present(columns: Columns) -> set[str]:
@@ -176,7 +176,7 @@ def _facts(
     text: pd.DataFrame,
     columns: Columns,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> pd.DataFrame:
     """Return the columns of METADATA_COLUMNS and SOURCE_COLUMNS that the table has."""
     facts = {}
@@ -185,10 +185,10 @@ def _facts(
         if column is not None:
             facts[name] = text[column]
     if "age_approx" in facts:
-        facts["age_approx"] = _ages(facts["age_approx"], path, findings)
+        facts["age_approx"] = _ages(facts["age_approx"], path, mismatches)
     if "sex" in facts:
         kind = "sexes that are neither female nor male"
-        facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, findings)
+        facts["sex"] = _termed(facts["sex"], SEXES_BY_WORD, kind, path, mismatches)
     if "anatom_site_general" in facts:
         sites = facts["anatom_site_general"]
         facts["anatom_site_general"] = _termed(
@@ -196,11 +196,11 @@ def _facts(
             SITES_BY_WORD,
             _SITES,
             path,
-            findings,
+            mismatches,
         )
     elif columns.site_levels:
         levels = text[list(columns.site_levels)]
-        facts["anatom_site_general"] = _archive_sites(levels, path, findings)
+        facts["anatom_site_general"] = _archive_sites(levels, path, mismatches)
     if "archive" in facts:
         names = facts["archive"]
         # An archive of one's own keeps its name.
@@ -211,18 +211,18 @@ def _facts(
 def _ages(
     column: "pd.Series[str]",
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[float]":
     """Return ages in years; a word such as "unknown" is missing and not reported as wrong."""
     is_stated = words(column).notna()
     stated = column.where(is_stated)
-    return checked_ages(stated, path, findings)
+    return checked_ages(stated, path, mismatches)
 
 
 def _archive_sites(
     levels: pd.DataFrame,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return the sites of ISIC 2019 for the ISIC Archive's levels; report unknown ones."""
     joined = []
@@ -236,7 +236,7 @@ def _archive_sites(
     # Without any level the site is missing, not unknown.
     has_path = site_paths != ""
     is_unknown = has_path & sites.isna()
-    findings.add(_SITES, cells(site_paths[is_unknown]), path.name)
+    mismatches.add(_SITES, cells(site_paths[is_unknown]), path.name)
     return sites
 
 
@@ -245,20 +245,20 @@ def _termed(
     terms: dict[str, str],
     kind: str,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> "pd.Series[str]":
     """Return ISIC 2019's terms for the words of a column; report unknown words."""
     plain_words = words(column)
     termed = plain_words.map(terms).astype("str")
     is_unknown = plain_words.notna() & termed.isna()
-    findings.add(kind, cells(column[is_unknown]), path.name)
+    mismatches.add(kind, cells(column[is_unknown]), path.name)
     return termed
 
 
 def _report_unlabelled(
     rows: pd.DataFrame,
     path: Path,
-    findings: Findings,
+    mismatches: Mismatches,
 ) -> None:
     is_unnamed = rows["diagnosis"].isna()
     unlabelled = rows.index[is_unnamed]
@@ -266,5 +266,5 @@ def _report_unlabelled(
         is_partial = is_unnamed & rows["malignant"].notna()
         partial = rows.index[is_partial]
         unlabelled = rows.index[is_unnamed & ~is_partial]
-        findings.add("images with only benign or malignant", partial, path.name)
-    findings.add("images without a diagnosis", unlabelled, path.name)
+        mismatches.add("images with only benign or malignant", partial, path.name)
+    mismatches.add("images without a diagnosis", unlabelled, path.name)
