@@ -60,12 +60,12 @@ def far_pictures() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def figures():
-    """Return figures of 300 training and 200 validation pictures, and of 5 that are far."""
+def measurements():
+    """Return measurements of 300 training and 200 validation pictures, and of 5 that are far."""
     rng = np.random.default_rng(0)
-    scale = rng.uniform(0.1, 10, appearance.N_FIGURES)
+    scale = rng.uniform(0.1, 10, appearance.N_MEASUREMENTS)
     shape = {"train": 300, "validation": 200, "far": 5}
-    standard = {name: rng.normal(0, 1, (n, appearance.N_FIGURES)) for name, n in shape.items()}
+    standard = {name: rng.normal(0, 1, (n, appearance.N_MEASUREMENTS)) for name, n in shape.items()}
     standard["far"] += 6
     return {name: (values * scale).astype(np.float32) for name, values in standard.items()}
 
@@ -103,45 +103,47 @@ def test_nearly_all_test_images_of_every_archive_are_known(model, isic2019_datas
         assert is_known[(sample.table["archive"] == archive).to_numpy(bool)].mean() > 0.85
 
 
-def test_the_distance_is_that_of_the_nearest_neighbour_of_pytorch_ood(figures):
-    """Theirs scales a picture to length 1 first; ours scales each figure, and keeps it in eight bits."""
-    detector = Looks.learn(figures["train"])
-    standardised = (figures["validation"] - detector.mean) / detector.scale / 12
+def test_the_distance_is_that_of_the_nearest_neighbour_of_pytorch_ood(measurements):
+    """Theirs scales a picture to length 1 first; ours scales each measurement, and keeps it in eight bits."""
+    detector = Looks.learn(measurements["train"])
+    standardised = (measurements["validation"] - detector.mean) / detector.scale / 12
     theirs = KNN(None, k=1)
     theirs._prepare = lambda z: z  # type: ignore[method-assign]
     train = torch.from_numpy(detector.stored.astype(np.float32) / 12)
     theirs.fit_features(train, torch.zeros(len(train), dtype=torch.long))
     expected = theirs.predict_features(torch.from_numpy(standardised)).numpy()
-    assert detector.distances(figures["validation"]) == pytest.approx(expected, rel=1e-3)
+    assert detector.distances(measurements["validation"]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_eight_bits_change_no_distance_by_more_than_a_hundredth(figures):
-    train = figures["train"].astype(np.float64)
-    validation = figures["validation"].astype(np.float64)
+def test_eight_bits_change_no_distance_by_more_than_a_hundredth(measurements):
+    train = measurements["train"].astype(np.float64)
+    validation = measurements["validation"].astype(np.float64)
     scale = train.std(axis=0)
     exact = np.sqrt((((validation[:, None] - train) / scale) ** 2).sum(axis=2)).min(axis=1)
-    assert Looks.learn(figures["train"]).distances(figures["validation"]) == pytest.approx(
-        exact, rel=0.01
-    )
+    assert Looks.learn(measurements["train"]).distances(
+        measurements["validation"]
+    ) == pytest.approx(exact, rel=0.01)
 
 
-def test_stored_features_give_the_same_distances(figures):
-    detector = Looks.learn(figures["train"])
+def test_stored_features_give_the_same_distances(measurements):
+    detector = Looks.learn(measurements["train"])
     unpacked = Looks.unpack(detector.pack())
-    assert np.array_equal(unpacked.distances(figures["far"]), detector.distances(figures["far"]))
+    assert np.array_equal(
+        unpacked.distances(measurements["far"]), detector.distances(measurements["far"])
+    )
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda data: data[:50], lambda _: b"", lambda data: data.replace(b"mean", b"gone")]
 )
-def test_refuses_an_invalid_file(figures, spoil):
+def test_refuses_an_invalid_file(measurements, spoil):
     with pytest.raises(ModelInvalid, match="cannot be read"):
-        Looks.unpack(spoil(Looks.learn(figures["train"]).pack()))
+        Looks.unpack(spoil(Looks.learn(measurements["train"]).pack()))
 
 
-def test_refuses_looks_of_other_figures(figures):
+def test_refuses_looks_of_other_measurements(measurements):
     with pytest.raises(ModelInvalid, match="values for each image"):
-        Looks.unpack(Looks.learn(figures["train"][:, 1:]).pack())
+        Looks.unpack(Looks.learn(measurements["train"][:, 1:]).pack())
 
 
 def test_a_changed_file_of_looks_is_refused(model_folder):
@@ -181,10 +183,10 @@ def test_a_picture_means_the_same_at_every_size_a_model_reads():
     assert np.abs(middle - large).max() < 0.1 * np.abs(large - noise).max()
 
 
-def test_a_flat_picture_has_finite_figures():
-    figures = appearance.measure(np.zeros((2, 64, 64, 3), np.uint8))
-    assert figures.shape == (2, appearance.N_FIGURES)
-    assert np.isfinite(figures).all()
+def test_a_flat_picture_has_finite_measurements():
+    measurements = appearance.measure(np.zeros((2, 64, 64, 3), np.uint8))
+    assert measurements.shape == (2, appearance.N_MEASUREMENTS)
+    assert np.isfinite(measurements).all()
 
 
 def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
@@ -202,11 +204,11 @@ def test_evaluate_fills_unk_and_leaves_every_figure_as_it_was(
 
 
 @pytest.fixture
-def split_features(figures, synthetic_dataset) -> SplitFeatures:
-    """Return the figures of 96 images in three splits; two test images are far from all others."""
+def split_features(measurements, synthetic_dataset) -> SplitFeatures:
+    """Return the measurements of 96 images in three splits; two test images are far from all others."""
     table = open_dataset(synthetic_dataset, verify=False).table
     parts = np.array(["train", "train", "validation", "test"] * (len(table) // 4))
-    looks = np.concatenate([figures["train"], figures["validation"]])[: len(table)]
+    looks = np.concatenate([measurements["train"], measurements["validation"]])[: len(table)]
     looks[np.flatnonzero(parts == "test")[:2]] += 1000
     empty = np.zeros((len(table), 1), np.float32)
     return SplitFeatures(table.assign(split=parts), empty, empty, empty, looks, 0)

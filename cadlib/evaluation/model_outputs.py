@@ -103,7 +103,7 @@ _NO_OUTPUT = _Output(
     logits=np.zeros(len(CODES), np.float32),
     member_logits=np.zeros((1, len(CODES)), np.float32),
     view_logits=np.zeros((1, len(CODES)), np.float32),
-    looks=np.zeros(appearance.N_FIGURES, np.float32),
+    looks=np.zeros(appearance.N_MEASUREMENTS, np.float32),
     fingerprint=np.zeros(BYTES, np.uint8),
 )
 _Outputs = dict[bytes, _Output]
@@ -193,7 +193,7 @@ def _cache(model: Model) -> Cache:
         onnxruntime.__version__,
         record.input,
         REDUCING_GAP,
-        appearance.N_FIGURES,
+        appearance.N_MEASUREMENTS,
     )
     return Cache(f"outputs/{network}", ".npz")
 

@@ -327,7 +327,7 @@ class Model:
         return calibration.probabilities(logits, temperature, self.record.bias)
 
     def novelty(self, looks: Floats) -> list[Novelty] | list[None]:
-        """Return the novelty of N images from their (N, F) figures of `appearance.measure`.
+        """Return the novelty of N images from their (N, F) measurements of `appearance.measure`.
 
         Each is None for a model without a detector.
         """

@@ -1,13 +1,13 @@
 """Measures how unlike the training images an image is.
 
 ISIC 2019 calls an image that is too unlike UNK. An image is compared with the training image that
-looks most similar, by the figures of `appearance`: the distance to the nearest neighbour (Sun et
-al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022), of plain figures instead
-of deep ones. `benchmarks/novelty.py` prints the reason: the features of a network that classifies
-lesions miss what these figures detect. A lesion of an untrained diagnosis looks like any other
-lesion, so this method does not detect it.
+looks most similar, by the measurements of `appearance`: the distance to the nearest neighbour (Sun
+et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022), of plain measurements
+instead of deep features. `benchmarks/novelty.py` prints the reason: the features of a network that
+classifies lesions miss what these measurements detect. A lesion of an untrained diagnosis looks
+like any other lesion, so this method does not detect it.
 
-    appearance   the figures of an image
+    appearance   the measurements of an image
     fitting      the looks and the limit of a model from the images of its split
 """
 
@@ -35,12 +35,12 @@ NOT_CHECKED = "Image type not checked: this model has no novelty detector"
 
 # With 12 steps, eight bits reach 10 standard deviations.
 _STEPS = 12
-"""Steps a standard deviation in which a figure is stored."""
+"""Steps a standard deviation in which a measurement is stored."""
 _STEEPNESS = 8
 _BATCH = 256
 
 
-Figures = NDArray[np.float32]
+Measurements = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
 
@@ -85,9 +85,9 @@ def scores_of(unknown_shares: Scores) -> Scores:
 class NoveltyFacts(JsonObject, frozen=True):
     """The part of model.json on novelty: an image is known up to `limit`.
 
-    The limit is in standard deviations of the training images' figures. `known_share` is the share
-    of the `validation_images` that are known, `images` the number of training images to compare
-    with, and `sha256` the hash of their file. Raise ValueError for other values.
+    The limit is in standard deviations of the training images' measurements. `known_share` is the
+    share of the `validation_images` that are known, `images` the number of training images to
+    compare with, and `sha256` the hash of their file. Raise ValueError for other values.
     """
 
     limit: Annotated[float, Meta(ge=1e-6, le=1e6)]
@@ -104,50 +104,50 @@ class NoveltyFacts(JsonObject, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """The figures of the training images.
+    """The measurements of the training images.
 
-    `stored` (N, F) is int8, in steps of the figures' `scale` about their `mean`.
+    `stored` (N, F) is int8, in steps of the measurements' `scale` about their `mean`.
     """
 
-    mean: Figures
-    scale: Figures
+    mean: Measurements
+    scale: Measurements
     stored: NDArray[np.int8]
 
     @classmethod
-    def learn(cls, figures: Figures) -> "Looks":
-        """Build from the figures of the training images, (N, F), by `appearance.measure`."""
-        mean = figures.mean(axis=0)
-        # The small constant keeps a figure that never varies from a division by 0.
-        scale = figures.std(axis=0) / _STEPS + np.float32(1e-6)
-        steps = np.rint((figures - mean) / scale)
+    def learn(cls, measurements: Measurements) -> "Looks":
+        """Build from the measurements of the training images, (N, F), by `appearance.measure`."""
+        mean = measurements.mean(axis=0)
+        # The small constant keeps a measurement that never varies from a division by 0.
+        scale = measurements.std(axis=0) / _STEPS + np.float32(1e-6)
+        steps = np.rint((measurements - mean) / scale)
         stored = np.clip(steps, -127, 127).astype(np.int8)
         return cls(mean, scale, stored)
 
     @cached_property
-    def _training(self) -> Figures:
+    def _training(self) -> Measurements:
         return self.stored.astype(np.float32)
 
     @cached_property
-    def _lengths(self) -> Figures:
+    def _lengths(self) -> Measurements:
         squares = np.square(self._training)
-        lengths: Figures = squares.sum(axis=1)
+        lengths: Measurements = squares.sum(axis=1)
         return lengths
 
-    def distances(self, figures: Figures) -> Scores:
-        """Return the distance of (N, F) figures to those of the most similar training image, (N,).
+    def distances(self, measurements: Measurements) -> Scores:
+        """Return the distance of (N, F) measurements to the most similar training image's, (N,).
 
         The distance is in mean standard deviations.
         """
         distances: list[NDArray[np.floating]] = []
         # Batches limit the memory of the matrix of products.
-        for first in range(0, len(figures), _BATCH):
-            batch = figures[first : first + _BATCH]
+        for first in range(0, len(measurements), _BATCH):
+            batch = measurements[first : first + _BATCH]
             steps = (batch - self.mean) / self.scale
             distances.append(self._distances(steps))
         return np.concatenate(distances).astype(np.float64)
 
-    def _distances(self, steps: Figures) -> NDArray[np.floating]:
-        """Return the distances of one batch of figures, (N, F), in steps of the scale."""
+    def _distances(self, steps: Measurements) -> NDArray[np.floating]:
+        """Return the distances of one batch of measurements, (N, F), in steps of the scale."""
         # |a - b|² = |a|² - 2ab + |b|², so that one product of matrices gives all distances.
         partial = self._lengths - 2 * steps @ self._training.T
         own_lengths = np.square(steps).sum(axis=1)
@@ -176,16 +176,16 @@ class Looks:
 
     def _check(self) -> None:
         """Raise ModelInvalid where the arrays are not those of one file."""
-        n_figures = appearance.N_FIGURES
+        n_measurements = appearance.N_MEASUREMENTS
         shape = self.stored.shape
-        if self.stored.ndim != 2 or shape[1] != n_figures:
+        if self.stored.ndim != 2 or shape[1] != n_measurements:
             raise ModelInvalid(
-                f"Expected {n_figures} values for each image in novelty.safetensors "
+                f"Expected {n_measurements} values for each image in novelty.safetensors "
                 f"but got an array of {shape}; "
                 f"fit it again with `{command_hints.index()}`."
             )
-        figures = (n_figures,)
-        shapes_match = self.mean.shape == figures and self.scale.shape == figures
+        one_image = (n_measurements,)
+        shapes_match = self.mean.shape == one_image and self.scale.shape == one_image
         if self.stored.dtype != np.int8 or not len(self.stored) or not shapes_match:
             raise ModelInvalid(
                 "Expected the looks of training images in novelty.safetensors. Restore the folder."
@@ -206,10 +206,10 @@ class NoveltyDetector:
         self._looks = Looks.unpack(data)
         self._limit = facts.limit
 
-    def of(self, figures: Figures) -> list[Novelty]:
-        """Return the novelty of N images, at least 1, from their (N, F) figures.
+    def of(self, measurements: Measurements) -> list[Novelty]:
+        """Return the novelty of N images, at least 1, from their (N, F) measurements.
 
-        The figures are those of `appearance.measure` of the network's input.
+        The measurements are those of `appearance.measure` of the network's input.
         """
-        distances = self._looks.distances(figures)
+        distances = self._looks.distances(measurements)
         return [Novelty(float(distance) / self._limit) for distance in distances]

@@ -1,8 +1,8 @@
 """Measures the colours of an image and its detail by size.
 
 A network that classifies eight diagnoses drops what all skin has in common: its features do not
-show whether there is skin in the image at all. These plain figures do. Colours are CIE Lab; detail
-is the Laplacian pyramid of Burt and Adelson (IEEE Transactions on Communications 31, 1983).
+show whether there is skin in the image at all. These plain measurements do. Colours are CIE Lab;
+detail is the Laplacian pyramid of Burt and Adelson (IEEE Transactions on Communications 31, 1983).
 """
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-# At this side, models of different input sizes have the same figures, and noise, hair and the
+# At this side, models of different input sizes have the same measurements, and noise, hair and the
 # blocks of a JPEG, which an image of a lesion may have, hardly count.
 SIDE_PX = 64
 """An image is measured at this side."""
@@ -18,7 +18,7 @@ COARSE_PX = 32
 LEVELS = 4
 SHARES = (2, 25, 50, 75, 98)
 """Percentiles of each channel."""
-N_FIGURES = 3 * len(SHARES) + 3 + 7 * LEVELS + 3
+N_MEASUREMENTS = 3 * len(SHARES) + 3 + 7 * LEVELS + 3
 
 # Smaller detail is the rounding of a file.
 _FLOOR = np.float32(1e-3)
@@ -26,14 +26,14 @@ _FLOOR = np.float32(1e-3)
 
 
 Floats = NDArray[np.float32]
-Figures = NDArray[np.floating]
+Measurements = NDArray[np.floating]
 Doubles = NDArray[np.float64]
 
 
 def measure(pixels: NDArray[np.uint8]) -> Floats:
-    """Return the figures of (N, S, S, 3) uint8 RGB images, (N, N_FIGURES) float32."""
-    figures = [_measured(image) for image in pixels]
-    return np.stack(figures)
+    """Return the measurements of (N, S, S, 3) uint8 RGB images, (N, N_MEASUREMENTS) float32."""
+    measurements = [_measured(image) for image in pixels]
+    return np.stack(measurements)
 
 
 def _measured(pixels: NDArray[np.uint8]) -> Floats:
@@ -45,17 +45,17 @@ def _measured(pixels: NDArray[np.uint8]) -> Floats:
     coarse = cv2.resize(level, (COARSE_PX, COARSE_PX), interpolation=cv2.INTER_AREA)
     colours = np.asarray(coarse, np.float32).reshape(-1, 3)
     percentiles = _percentiles(colours)
-    figures: list[Figures] = [percentiles.ravel(), _correlations(colours)]
+    measurements: list[Measurements] = [percentiles.ravel(), _correlations(colours)]
     for _ in range(LEVELS):
         smaller = cv2.pyrDown(level)
-        figures += _details(level, smaller)
+        measurements += _details(level, smaller)
         level = smaller
-    figures.append(_spread(level))
-    return np.concatenate(figures).astype(np.float32)
+    measurements.append(_spread(level))
+    return np.concatenate(measurements).astype(np.float32)
 
 
-def _details(level: MatLike, smaller: MatLike) -> list[Figures]:
-    """Return three figures of a pyramid level beyond the next one: detail, sharpness, direction."""
+def _details(level: MatLike, smaller: MatLike) -> list[Measurements]:
+    """Return detail, sharpness and direction of a pyramid level beyond the next one."""
     size_px = level.shape[1::-1]
     blurred = cv2.pyrUp(smaller, dstsize=size_px)
     detail = cv2.subtract(level, blurred)
@@ -65,13 +65,13 @@ def _details(level: MatLike, smaller: MatLike) -> list[Figures]:
     return [np.log(spread), np.log(size / spread), _direction(level)]
 
 
-def _direction(level: MatLike) -> Figures:
+def _direction(level: MatLike) -> Measurements:
     """Return the logarithm of the ratio of horizontal to vertical steps in lightness, (1,)."""
     lightness = cv2.extractChannel(level, 0)
     along = _mean_step(lightness[:, 1:], lightness[:, :-1])
     down = _mean_step(lightness[1:], lightness[:-1])
     ratio = (along + _FLOOR) / (down + _FLOOR)
-    direction: Figures = np.log(np.array([ratio]))
+    direction: Measurements = np.log(np.array([ratio]))
     return direction
 
 
