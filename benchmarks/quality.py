@@ -1,18 +1,18 @@
-"""Measures the quality gate: its figures over real images, and its limits on damaged ones.
+"""Measures the quality gate: its measurements over real images, and its limits on damaged ones.
 
     python benchmarks/quality.py --data DIR --split CSV [--images N]
     python benchmarks/quality.py --data DIR --swapped
 
 `--data` is a folder of ISIC 2019 layout, `--split` the split.csv of a model.
 
-The first table has percentiles of every figure over N training images of at least 150 px, evenly
-from each archive. The limits in `cadlib.images.quality` are read from it. The second table is on N
-undamaged validation images of that size, and N smaller ones: the share of each archive that each
-limit flags (beyond "poor"). The third is on the larger ones, damaged by each of
-`cadlib.images.corruptions` at strengths 1, 3 and 5: the share that the figure for it flags, the
-share that is unreadable, and the area under the ROC curve of that figure, damaged against
-undamaged. The last line is one JSON object: the share of undamaged images flagged by each figure
-and by any, and the mean share flagged at strengths 3 and 5.
+The first table has percentiles of every measurement over N training images of at least 150 px,
+evenly from each archive. The limits in `cadlib.images.quality` are read from it. The second table is
+on N undamaged validation images of that size, and N smaller ones: the share of each archive that
+each limit flags (beyond "poor"). The third is on the larger ones, damaged by each of
+`cadlib.images.corruptions` at strengths 1, 3 and 5: the share that the check for it flags, the share
+that is unreadable, and the area under the ROC curve of its measurement, damaged against undamaged.
+The last line is one JSON object: the share of undamaged images flagged by each check and by any, and
+the mean share flagged at strengths 3 and 5.
 
 `--swapped` measures how often red and blue look swapped. The first table has percentiles of
 `red_lead` over one half of the lesions, from which its limits are chosen. The second is on the
@@ -61,7 +61,7 @@ SHOWN_BY = {
     "ink": "ink",
     "gel bubbles": "glare",
 }
-"""Damage of `CORRUPTIONS` -> the finding that should notice it."""
+"""Damage of `CORRUPTIONS` -> the check that should notice it."""
 STRENGTHS = (1, 3, 5)
 MIN_SIDE_PX = 150
 SHARES = (0.001, 0.02, 0.5, 0.98, 0.999)
@@ -81,16 +81,16 @@ def sample(table: pd.DataFrame, n: int) -> tuple[pd.Series, list[LesionImage]]:
     return chosen["archive"], images
 
 
-def figure_of(report: QualityReport, name: str) -> float:
-    """Return a figure of a report, with its sign changed where less is worse."""
+def measurement_of(report: QualityReport, name: str) -> float:
+    """Return a measurement of a report, with its sign changed where less is worse."""
     [limit] = [limit for limit in LIMITS if limit.name == name]
-    value = float(getattr(report.figures, limit.figure))
+    value = float(getattr(report.measurements, limit.measurement))
     return -value if limit.below else value
 
 
 def flag_shares(reports: list[QualityReport]) -> dict[str, float]:
-    """Return the share of images that each finding flags, that any flags, and unreadable ones."""
-    flagged = [{finding.name for finding in report.flagged} for report in reports]
+    """Return the share of images that each check flags, that any flags, and unreadable ones."""
+    flagged = [{check.name for check in report.flagged} for report in reports]
     shares = {}
     for limit in LIMITS:
         shares[limit.name] = mean_share([limit.name in names for names in flagged])
@@ -113,8 +113,8 @@ def red_leads(path: str) -> tuple[float, float] | None:
         image = read_image(path)
     except ImageRejected:
         return None
-    as_it_is = inspect(image).figures
-    swapped = inspect(swap_red_and_blue(image)).figures
+    as_it_is = inspect(image).measurements
+    swapped = inspect(swap_red_and_blue(image)).measurements
     return as_it_is.red_lead, swapped.red_lead
 
 
@@ -130,10 +130,10 @@ def print_swapped_rates(table: pd.DataFrame) -> None:
     table = table.assign(reporting=lesion.map(is_reporting), leads=leads)
     table = table.dropna(subset="leads")
     columns = ["as it is", "swapped"]
-    figures = pd.DataFrame(table["leads"].tolist(), columns=columns, index=table.index)
+    measurements = pd.DataFrame(table["leads"].tolist(), columns=columns, index=table.index)
     archives = table["archive"].fillna("not given")
-    print_choosing(figures["as it is"][~table["reporting"]])
-    print_reporting(figures, archives, table["reporting"])
+    print_choosing(measurements["as it is"][~table["reporting"]])
+    print_reporting(measurements, archives, table["reporting"])
 
 
 def print_choosing(leads: "pd.Series[float]") -> None:
@@ -144,43 +144,43 @@ def print_choosing(leads: "pd.Series[float]") -> None:
 
 
 def print_reporting(
-    figures: pd.DataFrame, archives: "pd.Series[str]", reporting: "pd.Series[bool]"
+    measurements: pd.DataFrame, archives: "pd.Series[str]", reporting: "pd.Series[bool]"
 ) -> None:
     """Print the shares that the limit flags and withholds in the half that is reported on."""
     [limit] = [limit for limit in LIMITS if limit.name == SWAPPED]
     assert limit.unreadable is not None
-    rows = [swapped_row("all", figures[reporting], limit)]
+    rows = [swapped_row("all", measurements[reporting], limit)]
     for name in sorted(archives.unique()):
-        of_archive = figures[reporting & (archives == name)]
+        of_archive = measurements[reporting & (archives == name)]
         rows.append(swapped_row(name, of_archive, limit))
     print(f"\nthe other half, flagged below {limit.poor}, withheld below {limit.unreadable}")
     print(pd.DataFrame(rows).to_string(index=False))
 
 
-def swapped_row(name: str, figures: pd.DataFrame, limit: Limit) -> dict[str, object]:
+def swapped_row(name: str, measurements: pd.DataFrame, limit: Limit) -> dict[str, object]:
     """Return the shares of an archive that the limit flags and withholds."""
-    row: dict[str, object] = {"archive": name, "images": len(figures)}
-    for kind in figures:
-        flagged = (figures[kind] < limit.poor).mean()
-        withheld = (figures[kind] < limit.unreadable).mean()
+    row: dict[str, object] = {"archive": name, "images": len(measurements)}
+    for kind in measurements:
+        flagged = (measurements[kind] < limit.poor).mean()
+        withheld = (measurements[kind] < limit.unreadable).mean()
         row[f"flagged, {kind}"] = f"{flagged:.2%}"
         row[f"withheld, {kind}"] = f"{withheld:.2%}"
     return row
 
 
-def print_training_figures(table: pd.DataFrame, n: int) -> None:
-    """Print the percentiles of every figure over training images."""
+def print_training_measurements(table: pd.DataFrame, n: int) -> None:
+    """Print the percentiles of every measurement over training images."""
     _, images = sample(table, n)
     reports = [inspect(image) for image in images]
-    figures = pd.DataFrame([vars(report.figures) for report in reports])
-    percentiles = figures.quantile(list(SHARES)).T
+    measurements = pd.DataFrame([vars(report.measurements) for report in reports])
+    percentiles = measurements.quantile(list(SHARES)).T
     print(f"{len(reports):,} training images")
     print(percentiles.round(4).to_string())
 
 
 @dataclass(frozen=True)
 class Undamaged:
-    """Undamaged validation images, their reports, and the share that each finding flags."""
+    """Undamaged validation images, their reports, and the share that each check flags."""
 
     images: list[LesionImage]
     reports: list[QualityReport]
@@ -239,9 +239,9 @@ def inspect_damaged(
 
 
 def separation(undamaged: list[QualityReport], damaged: list[QualityReport], name: str) -> float:
-    """Return the area under the ROC curve of a figure, damaged against undamaged."""
+    """Return the area under the ROC curve of a measurement, damaged against undamaged."""
     truth = np.repeat([0, 1], [len(undamaged), len(damaged)])
-    values = [figure_of(report, name) for report in (*undamaged, *damaged)]
+    values = [measurement_of(report, name) for report in (*undamaged, *damaged)]
     return float(roc_auc_score(truth, values))
 
 
@@ -272,7 +272,7 @@ def main() -> None:
     is_large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX
     is_validation = part_of == "validation"
     n = options.images
-    print_training_figures(table[is_large & (part_of == "train")], n)
+    print_training_measurements(table[is_large & (part_of == "train")], n)
     undamaged = print_undamaged(
         table[is_large & is_validation], table[~is_large & is_validation], n
     )

@@ -196,7 +196,7 @@ def _heatmap_json(heatmap: Heatmap, image: LesionImage) -> dict[str, Any]:
 def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     """Return the row of CSV_COLUMNS for a file: its assessment, or the reason why there is none.
 
-    `quality` is "good", or the severity and the findings: "unreadable: sharpness, hair".
+    `quality` is "good", or the severity and the failed checks: "unreadable: sharpness, hair".
     `prediction_set` has codes, the most probable first: "MEL NV". `known` is yes or no, `novelty`
     the score, 1 at the limit; both are empty for a model without a novelty detector.
     `malignant_low` and `malignant_high` are the ends of the malignant probabilities of the model's
@@ -236,7 +236,7 @@ def _quality_cell(quality: QualityReport) -> str:
     flagged = quality.flagged
     if not flagged:
         return quality.severity
-    names = ", ".join(finding.name for finding in flagged)
+    names = ", ".join(check.name for check in flagged)
     return f"{quality.severity}: {names}"
 
 

@@ -29,8 +29,7 @@ def answer(assessment: Assessment) -> None:
         for code, share in assessment.prediction.ranking()[:3]
     )
     doubts = " ".join(
-        f":gray-badge[:material/warning: {finding.problem}]"
-        for finding in assessment.quality.flagged
+        f":gray-badge[:material/warning: {check.problem}]" for check in assessment.quality.flagged
     )
     borderline = ":orange-badge[:material/balance: borderline]" if assessment.borderline else ""
     st.markdown(f"{ranked} {borderline} {doubts}")

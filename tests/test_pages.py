@@ -473,16 +473,16 @@ def test_every_check_of_a_picture_is_shown_with_its_figure_and_limit(app, lesion
         text.value for text in page.markdown if text.value.startswith("|Check|")
     ).splitlines()
     rows = [line.strip("|").split("|") for line in lines[2:]]
-    for row, finding in zip(rows, report.findings, strict=True):
+    for row, check in zip(rows, report.checks, strict=True):
         name = row[0]
         value = float(row[-2])
         limit = row[-1]
-        assert name == finding.name
-        assert value == pytest.approx(finding.figure, rel=5e-4, abs=1e-4)
+        assert name == check.name
+        assert value == pytest.approx(check.measurement, rel=5e-4, abs=1e-4)
         assert limit.startswith(("at least", "at most"))
-        assert f"{finding.limit:.4g}" in limit
-    passed = len(report.findings) - len(report.flagged)
-    assert f"{passed} of {len(report.findings)} checks" in page.expander[0].label
+        assert f"{check.limit:.4g}" in limit
+    passed = len(report.checks) - len(report.flagged)
+    assert f"{passed} of {len(report.checks)} checks" in page.expander[0].label
 
 
 def test_the_result_states_the_prediction_set_and_the_rotated_views(app, lesion):

@@ -5,7 +5,7 @@ import pytest
 
 from cadlib.images import LesionImage, read_image
 from cadlib.images.corruptions import CORRUPTIONS
-from cadlib.images.quality import LIMITS, SWAPPED, QualityFigures, inspect
+from cadlib.images.quality import LIMITS, SWAPPED, QualityMeasurements, inspect
 from cadlib.images.red_blue_swap import SWAPPED_NOTE, swap_red_and_blue
 from cadlib.images.synthetic import demo_lesions
 
@@ -22,13 +22,13 @@ def lesion() -> LesionImage:
 
 
 def flagged(image: LesionImage) -> dict[str, str]:
-    return {finding.name: finding.severity for finding in inspect(image).flagged}
+    return {check.name: check.severity for check in inspect(image).flagged}
 
 
-def test_every_figure_has_one_limit_and_every_finding_its_place():
-    assert [limit.figure for limit in LIMITS] != []
-    assert sorted(limit.figure for limit in LIMITS) == sorted(
-        field.name for field in fields(QualityFigures)
+def test_every_measurement_has_one_limit_and_every_check_its_place():
+    assert [limit.measurement for limit in LIMITS] != []
+    assert sorted(limit.measurement for limit in LIMITS) == sorted(
+        field.name for field in fields(QualityMeasurements)
     )
     assert len({limit.name for limit in LIMITS}) == len(LIMITS)
     for limit in LIMITS:
@@ -39,7 +39,7 @@ def test_every_figure_has_one_limit_and_every_finding_its_place():
 def test_a_clear_lesion_is_readable(lesion):
     report = inspect(lesion)
     assert report.readable
-    assert [finding.name for finding in report.findings] == [limit.name for limit in LIMITS]
+    assert [check.name for check in report.checks] == [limit.name for limit in LIMITS]
 
 
 @pytest.mark.parametrize(
@@ -71,25 +71,25 @@ def test_more_damage_never_makes_a_picture_readable_again(lesion, damage):
 def test_a_picture_of_one_grey_is_unreadable(grey, name):
     report = inspect(image_of(np.full((200, 300, 3), grey, np.uint8)))
     assert not report.readable
-    assert (name, "unreadable") in {(finding.name, finding.severity) for finding in report.findings}
+    assert (name, "unreadable") in {(check.name, check.severity) for check in report.checks}
 
 
 def test_a_thumbnail_is_named_small(lesion):
     assert flagged(image_of(lesion.pixels[::5, ::5]))["size"] == "poor"
 
 
-def test_the_size_of_a_photograph_changes_no_finding(lesion):
+def test_the_size_of_a_photograph_changes_no_check(lesion):
     large = np.asarray(lesion.pixels).repeat(4, axis=0).repeat(4, axis=1)
     assert flagged(image_of(large)) == flagged(lesion)
 
 
 def test_blocks_are_not_looked_for_where_the_file_was_read_at_a_fraction(lesion):
     damaged = replace(lesion, pixels=DAMAGE["JPEG"](lesion.pixels, 5, 0))
-    assert inspect(damaged).figures.blocks > 2
+    assert inspect(damaged).measurements.blocks > 2
     assert (
         inspect(
             replace(damaged, reduced=(4 * lesion.width_px, 4 * lesion.height_px))
-        ).figures.blocks
+        ).measurements.blocks
         == 1
     )
 
@@ -99,15 +99,15 @@ def test_blocks_are_found_wherever_a_picture_was_cropped(lesion):
     assert "compression" in flagged(image_of(cropped))
 
 
-def test_a_picture_turned_upside_down_has_the_same_figures(lesion):
-    turned = inspect(image_of(lesion.pixels[::-1, ::-1])).figures
-    for name, value in vars(inspect(lesion).figures).items():
+def test_a_picture_turned_upside_down_has_the_same_measurements(lesion):
+    turned = inspect(image_of(lesion.pixels[::-1, ::-1])).measurements
+    for name, value in vars(inspect(lesion).measurements).items():
         assert getattr(turned, name) == pytest.approx(value, rel=0.1, abs=0.02), name
 
 
 def test_the_worst_comes_first():
     severities = [
-        finding.severity for finding in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged
+        check.severity for check in inspect(image_of(np.zeros((100, 100, 3), np.uint8))).flagged
     ]
     assert severities == sorted(severities, key=["unreadable", "poor"].index)
     assert {*severities} == {"unreadable", "poor"}
@@ -123,14 +123,14 @@ def test_swapped_red_and_blue_are_named_and_no_colour_cast(demo):
     assert "ink" not in problems
 
 
-def test_swapping_red_and_blue_turns_the_sign_of_the_figure(lesion):
+def test_swapping_red_and_blue_turns_the_sign_of_the_measurement(lesion):
     swapped = swap_red_and_blue(lesion)
-    assert inspect(swapped).figures.red_lead == pytest.approx(
-        -inspect(lesion).figures.red_lead, abs=1e-6
+    assert inspect(swapped).measurements.red_lead == pytest.approx(
+        -inspect(lesion).measurements.red_lead, abs=1e-6
     )
 
 
-def test_every_figure_is_given_as_json_where_colours_are_swapped(lesion):
+def test_every_measurement_is_given_as_json_where_colours_are_swapped(lesion):
     assert list(inspect(swap_red_and_blue(lesion)).to_json()["figures"]) == [
         limit.name for limit in LIMITS
     ]
@@ -138,7 +138,7 @@ def test_every_figure_is_given_as_json_where_colours_are_swapped(lesion):
 
 def test_a_greyscale_image_does_not_look_swapped(lesion):
     grey = lesion.pixels.mean(axis=2, keepdims=True).repeat(3, axis=2).astype(np.uint8)
-    assert inspect(image_of(grey)).figures.red_lead == pytest.approx(0, abs=0.01)
+    assert inspect(image_of(grey)).measurements.red_lead == pytest.approx(0, abs=0.01)
 
 
 @pytest.mark.parametrize("colour", [(40, 60, 200), (0, 160, 160), (120, 40, 180)])

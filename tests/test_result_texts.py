@@ -15,7 +15,7 @@ from cadlib import ui
 from cadlib.__main__ import main
 from cadlib.assessment import CSV_COLUMNS, assess_batch, csv_row
 from cadlib.images import read_image
-from cadlib.images.quality import LIMITS, PROBLEMS, Finding, inspect
+from cadlib.images.quality import LIMITS, PROBLEMS, QualityCheck, inspect
 from cadlib.images.synthetic import demo_lesions
 from cadlib.metrics.operating_point import (
     TARGET_SENSITIVITY,
@@ -199,7 +199,7 @@ def test_hair_is_a_share_of_the_image():
 def test_a_badge_names_the_problem_and_a_file_keeps_the_name_of_the_check(clear):
     blurred = replace(clear, pixels=np.full_like(clear.pixels, 128))
     report = inspect(blurred)
-    problems = [finding.problem for finding in report.flagged]
+    problems = [check.problem for check in report.flagged]
     assert "blurred" in problems
     assert "sharpness" not in problems
     assert report.to_json()["wrong"]["sharpness"] == "unreadable"
@@ -216,19 +216,19 @@ def test_every_check_has_the_name_of_its_problem():
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
 def test_a_limit_has_its_direction_and_is_the_same_for_every_result(limit):
     results = [
-        Finding(limit.name, figure, limit.poor, severity, "")
-        for figure, severity in ((0.0, "good"), (1.0, "poor"), (2.0, "unreadable"))
+        QualityCheck(limit.name, measurement, limit.poor, severity, "")
+        for measurement, severity in ((0.0, "good"), (1.0, "poor"), (2.0, "unreadable"))
     ]
-    [text] = {limit_text(finding) for finding in results}
+    [text] = {limit_text(check) for check in results}
     assert text.startswith(f"{'at least' if limit.below else 'at most'} {limit.poor:.4g}")
     assert ("✕" in text) is (limit.unreadable is not None)
 
 
 @pytest.mark.parametrize(
-    ("figure", "text"), [(0.03399, "0.03399"), (0.034, "0.034"), (0.00005728, "0.0001")]
+    ("measurement", "text"), [(0.03399, "0.03399"), (0.034, "0.034"), (0.00005728, "0.0001")]
 )
-def test_a_value_that_fails_does_not_look_like_its_limit(figure, text):
-    assert value_text(Finding("sharpness", figure, 0.034, "poor", "")) == text
+def test_a_value_that_fails_does_not_look_like_its_limit(measurement, text):
+    assert value_text(QualityCheck("sharpness", measurement, 0.034, "poor", "")) == text
 
 
 # novelty: one scale

@@ -4,7 +4,7 @@ import streamlit as st
 
 from cadlib import command_hints
 from cadlib.assessment import Assessment
-from cadlib.images.quality import LIMITS, Finding, QualityReport
+from cadlib.images.quality import LIMITS, QualityCheck, QualityReport
 from cadlib.images.synthetic import is_demo
 from cadlib.model.novelty import NOT_CHECKED, Novelty
 from cadlib.ui.image_views import photograph
@@ -69,35 +69,35 @@ def warn_if_unreliable(assessment: Assessment) -> bool:
 
 def quality(report: QualityReport) -> None:
     """Draw the problems of an image in a line, and the value of every check on request."""
-    total = len(report.findings)
+    total = len(report.checks)
     passed = total - len(report.flagged)
     summary = f"Image quality: {passed} of {total} checks passed. {report.sentence}"
     icon = ":material/warning:" if report.flagged else ":material/check:"
     lines = ["|Check|Result|Value|Limit|", "|-|-|-:|-|"]
-    for finding in report.findings:
-        severity = SEVERITY_TEXTS[finding.severity]
-        value = value_text(finding)
-        limit = limit_text(finding)
-        lines.append(f"|{finding.name}|{severity}|{value}|{limit}|")
+    for check in report.checks:
+        severity = SEVERITY_TEXTS[check.severity]
+        value = value_text(check)
+        limit = limit_text(check)
+        lines.append(f"|{check.name}|{severity}|{value}|{limit}|")
     with st.expander(summary.strip(), icon=icon):
         st.markdown("\n".join(lines))
 
 
-def value_text(finding: Finding) -> str:
+def value_text(check: QualityCheck) -> str:
     """Return the value of a check with at most four digits; more if it looks like its limit."""
-    text = f"{round(finding.figure, 4):.4g}"
+    text = f"{round(check.measurement, 4):.4g}"
     # Four digits are enough where they differ from the limit.
-    if float(text) != finding.limit:
+    if float(text) != check.limit:
         return text
-    return apart(finding.figure, finding.limit, ".4g")
+    return apart(check.measurement, check.limit, ".4g")
 
 
-def limit_text(finding: Finding) -> str:
+def limit_text(check: QualityCheck) -> str:
     """Return the limit of a check with its direction: "at least 0.034 (✕ below 0.018)".
 
     It is the same whether an image passes the check or not; ✕ is where the result is hidden.
     """
-    limit = next(limit for limit in LIMITS if limit.name == finding.name)
+    limit = next(limit for limit in LIMITS if limit.name == check.name)
     passes = "at least" if limit.below else "at most"
     text = f"{passes} {limit.poor:.4g}"
     if limit.unreadable is None:

@@ -1,18 +1,19 @@
 """Checks whether an image can be read.
 
 The checks cover size, sharpness, noise, light, contrast, frame, what lies on the skin and whether
-the whole lesion is there. Every figure except the size and JPEG's blocks is measured on an image of
-at most 256 px on its short side, so that it means the same for a thumbnail and for a photograph.
+the whole lesion is there. Every measurement except the size and JPEG's blocks is taken on an image
+of at most 256 px on its short side, so that it means the same for a thumbnail and for a photograph.
 
-The limits come from `benchmarks/quality.py`. It prints the distribution of the figures over real
-images, and how many damaged and undamaged images each limit flags. docs/quality.md has its results.
+The limits come from `benchmarks/quality.py`. It prints the distribution of the measurements over
+real images, and how many damaged and undamaged images each limit flags. docs/quality.md has its
+results.
 """
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cadlib.images import LesionImage
-from cadlib.images.quality.measurements import QualityFigures, measure
+from cadlib.images.quality.measurements import QualityMeasurements, measure
 
 Severity = Literal["good", "poor", "unreadable"]
 
@@ -23,12 +24,13 @@ _MISLED = ("colour cast", "ink")
 
 @dataclass(frozen=True)
 class Limit:
-    """The limits of one figure: `poor` images are flagged, on `unreadable` ones no answer can rest.
+    """The limits of one measurement, by its name in `QualityMeasurements`.
 
-    If `below`, a figure below the limit is a finding, else a figure above it.
+    `poor` images are flagged, on `unreadable` ones no answer can rest. If `below`, a measurement
+    below the limit is a problem, else a measurement above it.
     """
 
-    figure: str
+    measurement: str
     name: str
     below: bool
     poor: float
@@ -38,7 +40,7 @@ class Limit:
 
 LIMITS = (
     Limit(
-        figure="short_side_px",
+        measurement="short_side_px",
         name="size",
         below=True,
         poor=150,
@@ -46,7 +48,7 @@ LIMITS = (
         sentence="The image is very small; dermoscopic structures are lost.",
     ),
     Limit(
-        figure="detail",
+        measurement="detail",
         name="sharpness",
         below=True,
         poor=0.034,
@@ -54,7 +56,7 @@ LIMITS = (
         sentence="The image is blurred or has a low resolution.",
     ),
     Limit(
-        figure="noise",
+        measurement="noise",
         name="noise",
         below=False,
         poor=0.006,
@@ -62,7 +64,7 @@ LIMITS = (
         sentence="The image is noisy.",
     ),
     Limit(
-        figure="blocks",
+        measurement="blocks",
         name="compression",
         below=False,
         poor=1.72,
@@ -70,7 +72,7 @@ LIMITS = (
         sentence="The compression is so strong that JPEG blocks are visible.",
     ),
     Limit(
-        figure="brightness",
+        measurement="brightness",
         name="underexposure",
         below=True,
         poor=0.51,
@@ -78,7 +80,7 @@ LIMITS = (
         sentence="The image is too dark.",
     ),
     Limit(
-        figure="clipped",
+        measurement="clipped",
         name="overexposure",
         below=False,
         poor=0.12,
@@ -86,7 +88,7 @@ LIMITS = (
         sentence="Large parts of the image are white; no detail is visible there.",
     ),
     Limit(
-        figure="glare",
+        measurement="glare",
         name="glare",
         below=False,
         poor=0.0012,
@@ -94,7 +96,7 @@ LIMITS = (
         sentence="Bubbles or skin reflect the light.",
     ),
     Limit(
-        figure="contrast",
+        measurement="contrast",
         name="contrast",
         below=True,
         poor=0.385,
@@ -102,7 +104,7 @@ LIMITS = (
         sentence="The image has low contrast.",
     ),
     Limit(
-        figure="dark_frame",
+        measurement="dark_frame",
         name="dark frame",
         below=False,
         poor=0.02,
@@ -110,7 +112,7 @@ LIMITS = (
         sentence="The dark lens border covers much of the image.",
     ),
     Limit(
-        figure="red_lead",
+        measurement="red_lead",
         name=SWAPPED,
         below=True,
         poor=-0.5,
@@ -118,7 +120,7 @@ LIMITS = (
         sentence="Red and blue look swapped.",
     ),
     Limit(
-        figure="blue_cast",
+        measurement="blue_cast",
         name="colour cast",
         below=False,
         poor=0.008,
@@ -126,7 +128,7 @@ LIMITS = (
         sentence="The light is bluish; colours are misleading.",
     ),
     Limit(
-        figure="hair",
+        measurement="hair",
         name="hair",
         below=False,
         poor=0.02,
@@ -134,7 +136,7 @@ LIMITS = (
         sentence="Hair or other dark lines cover part of the image.",
     ),
     Limit(
-        figure="ruler",
+        measurement="ruler",
         name="ruler",
         below=False,
         poor=0.5,
@@ -142,7 +144,7 @@ LIMITS = (
         sentence="A ruler is visible in the image.",
     ),
     Limit(
-        figure="ink",
+        measurement="ink",
         name="ink",
         below=False,
         poor=0.002,
@@ -150,7 +152,7 @@ LIMITS = (
         sentence="Ink, a sticker or a glove is visible in the image.",
     ),
     Limit(
-        figure="lesion_contrast",
+        measurement="lesion_contrast",
         name="lesion",
         below=True,
         poor=4.7,
@@ -158,7 +160,7 @@ LIMITS = (
         sentence="No lesion stands out from the surrounding skin.",
     ),
     Limit(
-        figure="lesion_at_border",
+        measurement="lesion_at_border",
         name="whole lesion",
         below=False,
         poor=0.2,
@@ -169,7 +171,7 @@ LIMITS = (
 """Limits in the order of display, chosen with `benchmarks/quality.py`, which also measures them.
 
 A `poor` limit is near the 98th percentile of training images of at least 150 px. It is stricter
-where a look at the images confirmed the finding (hair, ruler, ink). An `unreadable` limit is beyond
+where a look at the images confirmed the problem (hair, ruler, ink). An `unreadable` limit is beyond
 the 99.9th percentile."""
 
 PROBLEMS = {
@@ -187,11 +189,11 @@ PROBLEMS = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One figure of an image compared with its limit. `sentence` is the problem, or empty."""
+class QualityCheck:
+    """One measurement of an image compared with its limit. `sentence` is the problem, or empty."""
 
     name: str
-    figure: float
+    measurement: float
     limit: float
     severity: Severity
     sentence: str
@@ -204,13 +206,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """All findings of one image, in the order of `LIMITS`.
+    """All checks of one image, in the order of `LIMITS`.
 
     Where red and blue look swapped, colour cast and ink are left out: the exchange explains them.
     """
 
-    figures: QualityFigures
-    findings: tuple[Finding, ...]
+    measurements: QualityMeasurements
+    checks: tuple[QualityCheck, ...]
 
     @property
     def readable(self) -> bool:
@@ -220,20 +222,20 @@ class QualityReport:
     @property
     def swapped(self) -> bool:
         """Return whether red and blue look swapped."""
-        return any(finding.name == SWAPPED for finding in self.flagged)
+        return any(check.name == SWAPPED for check in self.flagged)
 
     @property
-    def flagged(self) -> tuple[Finding, ...]:
-        """Return the findings that are not good, the worst first."""
+    def flagged(self) -> tuple[QualityCheck, ...]:
+        """Return the checks that are not good, the worst first."""
         return (*self._of("unreadable"), *self._of("poor"))
 
-    def _of(self, severity: Severity) -> list[Finding]:
-        """Return the findings of a severity, in the order of `LIMITS`."""
-        return [finding for finding in self.findings if finding.severity == severity]
+    def _of(self, severity: Severity) -> list[QualityCheck]:
+        """Return the checks of a severity, in the order of `LIMITS`."""
+        return [check for check in self.checks if check.severity == severity]
 
     @property
     def severity(self) -> Severity:
-        """Return the severity of the worst finding."""
+        """Return the severity of the worst check."""
         flagged = self.flagged
         if not flagged:
             return "good"
@@ -241,52 +243,52 @@ class QualityReport:
 
     @property
     def sentence(self) -> str:
-        """Return the sentences of the worst findings, or an empty text."""
+        """Return the sentences of the worst checks, or an empty text."""
         worst = self._of(self.severity)
-        # A good finding has an empty sentence.
-        sentences = [finding.sentence for finding in worst if finding.sentence]
+        # A good check has an empty sentence.
+        sentences = [check.sentence for check in worst if check.sentence]
         return " ".join(sentences)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values: each figure by the name of its limit, and the flags."""
-        figures = {}
+        """Return the report as JSON values: measurements by name of limit, and the flags."""
+        measurements = {}
         for limit in LIMITS:
-            figure = getattr(self.figures, limit.figure)
-            figures[limit.name] = round(figure, 4)
+            measurement = getattr(self.measurements, limit.measurement)
+            measurements[limit.name] = round(measurement, 4)
         return {
             "severity": self.severity,
-            "figures": figures,
-            "wrong": {finding.name: finding.severity for finding in self.flagged},
+            "figures": measurements,
+            "wrong": {check.name: check.severity for check in self.flagged},
         }
 
 
 def inspect(image: LesionImage) -> QualityReport:
-    """Measure an image and compare each figure with its limit."""
-    figures = measure(image)
-    findings = []
+    """Measure an image and compare each measurement with its limit."""
+    measurements = measure(image)
+    checks = []
     for limit in LIMITS:
-        figure = getattr(figures, limit.figure)
-        finding = _compare(limit, figure)
-        findings.append(finding)
-    report = QualityReport(figures, tuple(findings))
+        measurement = getattr(measurements, limit.measurement)
+        check = _compare(limit, measurement)
+        checks.append(check)
+    report = QualityReport(measurements, tuple(checks))
     if not report.swapped:
         return report
-    # The exchange of red and blue explains these findings, so they are left out.
-    unexplained = [finding for finding in findings if finding.name not in _MISLED]
+    # The exchange of red and blue explains these results, so they are left out.
+    unexplained = [check for check in checks if check.name not in _MISLED]
     remaining = tuple(unexplained)
-    return QualityReport(figures, remaining)
+    return QualityReport(measurements, remaining)
 
 
-def _compare(limit: Limit, figure: float) -> Finding:
-    if limit.unreadable is not None and _is_beyond(limit, figure, limit.unreadable):
-        return Finding(limit.name, figure, limit.unreadable, "unreadable", limit.sentence)
-    if _is_beyond(limit, figure, limit.poor):
-        return Finding(limit.name, figure, limit.poor, "poor", limit.sentence)
-    return Finding(limit.name, figure, limit.poor, "good", "")
+def _compare(limit: Limit, measurement: float) -> QualityCheck:
+    if limit.unreadable is not None and _is_beyond(limit, measurement, limit.unreadable):
+        return QualityCheck(limit.name, measurement, limit.unreadable, "unreadable", limit.sentence)
+    if _is_beyond(limit, measurement, limit.poor):
+        return QualityCheck(limit.name, measurement, limit.poor, "poor", limit.sentence)
+    return QualityCheck(limit.name, measurement, limit.poor, "good", "")
 
 
-def _is_beyond(limit: Limit, figure: float, bound: float) -> bool:
-    # A figure equal to its limit is good.
+def _is_beyond(limit: Limit, measurement: float, bound: float) -> bool:
+    # A measurement equal to its limit is good.
     if limit.below:
-        return figure < bound
-    return figure > bound
+        return measurement < bound
+    return measurement > bound

@@ -1,7 +1,7 @@
 """Measures one image with classic operators of image processing.
 
-No figure is learned from data. The figures are taken on an image of at most `WORKING_PX` on its
-short side, the figures of ink and lesion on a quarter of that side.
+No measurement is learned from data. The measurements are taken on an image of at most `WORKING_PX`
+on its short side, those of ink and lesion on a quarter of that side.
 """
 
 import math
@@ -37,8 +37,8 @@ _CORNERS = ((0, 0), (0, -1), (-1, 0), (-1, -1))
 
 
 @dataclass(frozen=True)
-class QualityFigures:
-    """Figures measured on one image. Shares are of its pixels, 0 to 1.
+class QualityMeasurements:
+    """Measurements of one image. Shares are of its pixels, 0 to 1.
 
     These are shares of full scale:
 
@@ -76,8 +76,8 @@ class QualityFigures:
     lesion_at_border: float
 
 
-def measure(image: LesionImage) -> QualityFigures:
-    """Measure every figure of an image."""
+def measure(image: LesionImage) -> QualityMeasurements:
+    """Take every measurement of an image."""
     pixels = _at_working_size(image.pixels)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     brightest, darkest = _channel_extremes(pixels)
@@ -94,7 +94,7 @@ def measure(image: LesionImage) -> QualityFigures:
     # Ink is no part of a lesion, however dark it is.
     lesion, lesion_contrast = _lesion(quarter, quarter_usable & ~ink)
 
-    return QualityFigures(
+    return QualityMeasurements(
         short_side_px=_short_side_px(image),
         detail=detail,
         noise=noise,
@@ -120,7 +120,10 @@ def _short_side_px(image: LesionImage) -> float:
 
 @dataclass(frozen=True)
 class _Light:
-    """Figures of the light, see QualityFigures. `skin` is the usual darkest channel, 0 to 255."""
+    """Measurements of the light, see QualityMeasurements.
+
+    `skin` is the usual darkest channel, 0 to 255.
+    """
 
     brightness: float
     clipped: float
