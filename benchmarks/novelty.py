@@ -56,7 +56,7 @@ from cadlib.model import metrics_file, weights
 from cadlib.model.model import Model
 from cadlib.model.novelty import Looks, appearance
 from cadlib.model.record import NOVELTY_FILE, WEIGHTS_FILE, find_model
-from cadlib.model.split import own_split
+from cadlib.model.split import split_of_model
 from cadlib.network.backbones import build, load_pretrained
 from cadlib.taxonomy import CODES
 from cadlib.training.setup import input_spec
@@ -213,7 +213,7 @@ def load_split_features(model: Model, folder: Path, data: Path, runs: Path) -> S
             looks=features.looks,
         )
     saved = np.load(path)
-    table = select(dataset.table, own_split(folder, model.record))
+    table = select(dataset.table, split_of_model(folder, model.record))
     if table["image"].tolist() != saved["image"].tolist():
         raise SystemExit(f"Expected {path} to be of the images in {data}; delete it.")
     # Fingerprints are for similar cases, which are not measured here.

@@ -45,7 +45,7 @@ def results(shown: Shown, name: str) -> None:
             by_diagnosis(shown.metrics)
     ui.errors(shown)
     ui.subgroups(shown)
-    ui.versus(shown)
+    ui.compare_models(shown)
     own = ui.model_metrics(name)
     ui.robustness(own.robustness if own else None, name)
     ui.unseen_archives(own.across_archives if own else None)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cadlib.__main__ import main
-from cadlib.evaluation.cached import evaluated, evaluation_folder, read_evaluation
+from cadlib.evaluation.cached import cached_evaluation, evaluation_folder, read_evaluation
 from cadlib.files import cache
 from cadlib.files.cache import Cache, CacheEntry, key_of
 from cadlib.images.thumbnails import thumbnail
@@ -228,7 +228,7 @@ def test_an_evaluation_is_whole_without_a_cache(
     unusable, drawn_model_folder, drawn_dataset, caplog
 ):
     record = read_record(drawn_model_folder)
-    computed = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    computed = cached_evaluation(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     stored = read_evaluation(evaluation_folder(record, drawn_dataset), record, drawn_dataset)
     assert stored is not None
     assert np.array_equal(computed.probabilities, stored.probabilities)
@@ -240,14 +240,14 @@ def test_an_evaluation_is_the_same_where_nothing_at_all_can_be_kept(
     good, drawn_model_folder, drawn_dataset, monkeypatch, tmp_path
 ):
     record = read_record(drawn_model_folder)
-    expected = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    expected = cached_evaluation(drawn_model_folder, record, drawn_dataset, lambda *_: None)
 
     def refuse(**_):
         raise FULL
 
     monkeypatch.setenv("CADLIB_CACHE", "/proc/cadlib-full")
     monkeypatch.setattr(cache.tempfile, "mkdtemp", refuse)
-    computed = evaluated(drawn_model_folder, record, drawn_dataset, lambda *_: None)
+    computed = cached_evaluation(drawn_model_folder, record, drawn_dataset, lambda *_: None)
     assert np.allclose(computed.probabilities, expected.probabilities, atol=1e-6)
     assert computed.table.equals(expected.table)
     assert computed.metrics.subgroups.keys() == expected.metrics.subgroups.keys()

@@ -21,7 +21,7 @@ from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.evaluation.leak_audit import audit_split, write_into
 from cadlib.model import card, metrics_file
 from cadlib.model.record import CARD_FILE, SPLIT_FILE, read_record
-from cadlib.model.split import own_split
+from cadlib.model.split import split_of_model
 from cadlib.report import audit_sheet
 from cadlib.report.audit_sheet import WARNING
 from tests.model_folders import change_file, change_record
@@ -243,7 +243,7 @@ def test_evaluating_a_leaking_model_calls_it_validated_nowhere(leaking, data, tm
 def test_a_group_in_two_splits_can_be_audited_and_not_measured(data, trained_on):
     folder = trained_on(data, CLEAN, [0] * 32)
     with pytest.raises(DatasetInvalid, match="a lesion group in one split"):
-        own_split(folder, read_record(folder))
+        split_of_model(folder, read_record(folder))
     assert audited(folder, data).result.shared_groups == 1
 
 

@@ -4,7 +4,7 @@ import pytest
 from cadlib.data.dataset import Dataset, DatasetReport
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.model.record import SPLIT_FILE, read_record
-from cadlib.model.split import own_split, part_in_training, part_of_split
+from cadlib.model.split import part_in_training, part_of_split, split_of_model
 
 
 def dataset_of(images) -> Dataset:
@@ -19,14 +19,14 @@ def dataset_of(images) -> Dataset:
 
 def test_a_part_of_the_split_has_only_its_images(model_folder):
     record = read_record(model_folder)
-    rows = own_split(model_folder, record)
-    sampled = rows.groupby("split").head(3)
+    rows = split_of_model(model_folder, record)
+    first_rows = rows.groupby("split").head(3)
     for part in ("train", "validation", "test"):
         part_dataset = part_of_split(
-            model_folder, record, dataset_of([*sampled["image"], "ISIC_9999999"]), part
+            model_folder, record, dataset_of([*first_rows["image"], "ISIC_9999999"]), part
         )
         assert sorted(part_dataset.table["image"]) == sorted(
-            sampled["image"][sampled["split"] == part]
+            first_rows["image"][first_rows["split"] == part]
         )
 
 
@@ -45,19 +45,19 @@ def test_refuses_a_split_that_was_changed_after_training(model_folder):
         path.read_text(encoding="utf-8").replace("validation", "test", 1), encoding="utf-8"
     )
     with pytest.raises(ModelInvalid, match="the training images of the model are unknown"):
-        own_split(model_folder, record)
+        split_of_model(model_folder, record)
 
 
 def test_refuses_a_folder_without_its_split(model_folder):
     record = read_record(model_folder)
     (model_folder / SPLIT_FILE).unlink()
     with pytest.raises(ModelInvalid, match="but got none; restore the folder"):
-        own_split(model_folder, record)
+        split_of_model(model_folder, record)
 
 
 def test_counts_the_images_used_in_training(model_folder):
     record = read_record(model_folder)
-    split = own_split(model_folder, record)
+    split = split_of_model(model_folder, record)
     named = {part: rows["image"].tolist() for part, rows in split.groupby("split")}
     mixed = [*named["train"][:3], *named["validation"][:2], *named["test"][:1]]
     role, flattered = part_in_training(model_folder, record, dataset_of(mixed))

@@ -18,8 +18,8 @@ from cadlib.evaluation.cached import (
     COSTS,
     MISSED_WITHOUT_DIAGNOSIS,
     Evaluated,
+    cached_evaluation,
     compared,
-    evaluated,
     make_evaluation,
 )
 from cadlib.evaluation.threshold_curves import decision, precision_recall, roc_curves
@@ -106,7 +106,7 @@ def subject_of(drawn_model, drawn_images, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             draw_few(patch)
             patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-            evaluation = evaluated(drawn_model, record, dataset, ignore)
+            evaluation = cached_evaluation(drawn_model, record, dataset, ignore)
         role = part_in_training(drawn_model, record, dataset)
         return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
@@ -174,8 +174,8 @@ def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of,
 def test_thresholds_of_malignancy_need_no_diagnosis(model, drawn_dataset, drawn_model_folder):
     record = read_record(drawn_model_folder)
     binary_dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
-    full = evaluated(drawn_model_folder, record, drawn_dataset, ignore)
-    binary = evaluated(drawn_model_folder, record, binary_dataset, ignore)
+    full = cached_evaluation(drawn_model_folder, record, drawn_dataset, ignore)
+    binary = cached_evaluation(drawn_model_folder, record, binary_dataset, ignore)
     assert trade_offs(binary.metrics) == trade_offs(full.metrics)
     full_decision = decision(full.metrics, full, 0.1)
     binary_decision = decision(binary.metrics, binary, 0.1)
@@ -192,7 +192,9 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
     model, drawn_dataset, drawn_model_folder
 ):
     dataset = replace(drawn_dataset, table=partial_labels.only_groups(drawn_dataset.table))
-    evaluation = evaluated(drawn_model_folder, read_record(drawn_model_folder), dataset, ignore)
+    evaluation = cached_evaluation(
+        drawn_model_folder, read_record(drawn_model_folder), dataset, ignore
+    )
     rolled = replace(evaluation, probabilities=np.roll(evaluation.probabilities, 1, axis=0))
     pair = Compared("one", "other", compared(evaluation, rolled), "Some had.", flattered=False)
     rows = {row["Metric"]: row for row in pair.difference_rows}

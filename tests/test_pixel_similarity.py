@@ -10,8 +10,8 @@ from cadlib.data.pixel_similarity import (
     Details,
     details_of,
     likely_pairs,
-    likeness,
     shows_the_same,
+    similarity,
 )
 from cadlib.images.synthetic import demo_lesions
 
@@ -27,7 +27,7 @@ def details(image: Image.Image) -> Details:
 
 
 def alike(first: Image.Image, second: Image.Image) -> float:
-    return float(likeness(details(first), details(second))[0, 0])
+    return float(similarity(details(first), details(second))[0, 0])
 
 
 def recompressed(image: Image.Image) -> Image.Image:
@@ -72,7 +72,7 @@ def test_a_black_rim_makes_no_two_pictures_alike():
     assert alike(rimmed(picture(0)), rimmed(picture(0)).rotate(90)) > 0.9
 
 
-def test_a_narrow_field_of_view_requires_a_higher_likeness():
+def test_a_narrow_field_of_view_requires_a_higher_similarity():
     wide = Details(np.zeros((2, 32, 32)), np.array([1, 0.9]))
     narrow = Details(np.zeros((1, 32, 32)), np.array([0.3]))
     alike = np.array([[0.8], [0.8]], np.float32)
@@ -117,10 +117,10 @@ def test_many_images_give_the_details_of_each_alone():
     together = details_of(np.stack(pictures))
     alone = [details_of(pixels[None]) for pixels in pictures]
     assert np.array_equal(together.values, np.concatenate([pixels.values for pixels in alone]))
-    similarities = likeness(together, together.of(np.array([2, 0])))
+    similarities = similarity(together, together.of(np.array([2, 0])))
     assert similarities.shape == (3, 2)
     assert similarities[2, 0] == pytest.approx(1, abs=1e-5)
-    assert similarities[1, 1] == pytest.approx(likeness(alone[1], alone[0])[0, 0], abs=1e-5)
+    assert similarities[1, 1] == pytest.approx(similarity(alone[1], alone[0])[0, 0], abs=1e-5)
 
 
 def test_the_pairs_of_a_split_are_those_of_the_same_content_in_either_order(monkeypatch):

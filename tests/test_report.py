@@ -12,7 +12,7 @@ from msgspec import structs
 from cadlib.__main__ import main
 from cadlib.data.dataset import open_dataset
 from cadlib.data.subsets import Subset, save_subset
-from cadlib.evaluation.cached import COSTS, compared, evaluated, evaluation_folder
+from cadlib.evaluation.cached import COSTS, cached_evaluation, compared, evaluation_folder
 from cadlib.metrics.comparison_table import Compared
 from cadlib.metrics.operating_point import shown_name
 from cadlib.metrics.summary import ECE_INTERVAL
@@ -92,7 +92,7 @@ def subject(drawn_model, drawn_images, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         draw_few(patch)
         patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        evaluation = evaluated(drawn_model, record, dataset, lambda *_: None)
+        evaluation = cached_evaluation(drawn_model, record, dataset, lambda *_: None)
     role = part_in_training(drawn_model, record, dataset)
     own = metrics_file.read(drawn_model)
     card = (drawn_model / CARD_FILE).read_text()
@@ -371,7 +371,7 @@ def test_images_of_one_kind_make_a_report_without_thresholds(
     benign = replace(
         drawn_dataset, table=drawn_dataset.table[drawn_dataset.table["diagnosis"] == "NV"]
     )
-    evaluation = evaluated(drawn_model_folder, subject.record, benign, lambda *_: None)
+    evaluation = cached_evaluation(drawn_model_folder, subject.record, benign, lambda *_: None)
     read = Reader(
         render(replace(subject, metrics=evaluation.metrics, evaluated=evaluation), "a test")
     )
@@ -440,7 +440,7 @@ def copy_with_bias(folder, twin):
 
 def correct_predictions(folder, dataset):
     """Return a boolean array: the images whose top diagnosis is the true one."""
-    evaluation = evaluated(folder, read_record(folder), dataset, lambda *_: None)
+    evaluation = cached_evaluation(folder, read_record(folder), dataset, lambda *_: None)
     return evaluation.probabilities.argmax(axis=1) == evaluation.labels.codes
 
 

@@ -91,8 +91,8 @@ def test_undefined_values_are_left_out_or_none():
     scores["untrained_likeness"][:100, 0] = np.nan
     scores["untrained_likeness"][:, 1] = np.nan
     figures = compare(scores, np.arange(200), draws=5)
-    likeness = scores["untrained_likeness"][100:, 0].mean()
-    assert figures.untrained_likeness["grad-cam"] == pytest.approx(likeness)
+    expected = scores["untrained_likeness"][100:, 0].mean()
+    assert figures.untrained_likeness["grad-cam"] == pytest.approx(expected)
     assert figures.untrained_likeness["grad-cam++"] is None
     json.loads(metrics_json(figures), parse_constant=pytest.fail)
 

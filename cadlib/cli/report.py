@@ -81,7 +81,7 @@ class Report(CliCommand):
 
     def _subject(self, record: "ModelRecord", part: "Part") -> "Subject":
         """Evaluate the model, and return what the report shows."""
-        from cadlib.evaluation.cached import evaluated
+        from cadlib.evaluation.cached import cached_evaluation
         from cadlib.model import metrics_file
         from cadlib.progress import ProgressBars
         from cadlib.report import Subject
@@ -89,7 +89,7 @@ class Report(CliCommand):
         folder = model_folder(self.model)
         dataset = self._images(part, folder, record)
         with ProgressBars() as progress:
-            evaluation = evaluated(folder, record, dataset, progress, part)
+            evaluation = cached_evaluation(folder, record, dataset, progress, part)
             against = None
             if self.against:
                 against = _compared(self.against, record, evaluation, dataset, progress)
@@ -165,7 +165,7 @@ def _compared(
     progress: "Progress",
 ) -> "Compared":
     """Compare the model with another one on the same images."""
-    from cadlib.evaluation.cached import compared, evaluated
+    from cadlib.evaluation.cached import cached_evaluation, compared
     from cadlib.metrics.comparison_table import Compared
     from cadlib.model.record import read_record
     from cadlib.model.split import part_in_training
@@ -176,6 +176,6 @@ def _compared(
     if record.name == other_record.name:
         # Two versions of a model have one name, but the table must show which is which.
         names = (record.model_id, other_record.model_id)
-    other_evaluation = evaluated(folder, other_record, dataset, progress)
+    other_evaluation = cached_evaluation(folder, other_record, dataset, progress)
     comparison = compared(evaluation, other_evaluation)
     return Compared(*names, comparison, *part_in_training(folder, other_record, dataset))

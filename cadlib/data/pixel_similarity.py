@@ -24,7 +24,7 @@ from cadlib.progress import Progress, no_progress
 SIDE_PX = 32
 TURNS = 8
 SAME = 0.75
-"""From this likeness on, two images show the same.
+"""From this similarity on, two images show the same.
 
 In isic2019 1.2.0 six pairs from 0.796 on do; the first pair that does not has 0.674.
 """
@@ -90,7 +90,7 @@ def details_in(batches: Iterable[NDArray[np.uint8]]) -> Details:
     return Details(np.concatenate(values), np.concatenate(fields))
 
 
-def likeness(left: Details, right: Details) -> Floats:
+def similarity(left: Details, right: Details) -> Floats:
     """Return (N, M) correlations, -1 to 1, of N details with M.
 
     Each is the largest over eight flips and quarter turns.
@@ -116,7 +116,7 @@ def shows_the_same(
     right: Details,
     nearest: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Return whether (N, M) pairs show the same, by their likeness `alike`, (N, M).
+    """Return whether (N, M) pairs show the same, by their similarity `alike`, (N, M).
 
     `nearest` (N, M) marks the pairs for which a network finds no nearer pair.
     """
@@ -144,7 +144,7 @@ def likely_pairs(details: Details, progress: Progress = no_progress) -> NDArray[
         left = details.of(block_rows)
         # Earlier images were compared with this block when it was their turn.
         right = details.of(later_rows)
-        alike = likeness(left, right)
+        alike = similarity(left, right)
         all_nearest = np.ones(alike.shape, bool)
         is_same = shows_the_same(alike, left, right, all_nearest)
         same = np.stack(np.nonzero(is_same))

@@ -38,8 +38,8 @@ def stratified_sample(dataset: Dataset, n: int, seed: int = 0) -> Dataset:
             f"but got {n}. Take a larger sample."
         )
     counts: Rows = _sample_sizes(sizes, n)
-    sampled = _sampled_rows(strata, counts, seed)
-    rows = table.iloc[sampled]
+    drawn = _drawn_rows(strata, counts, seed)
+    rows = table.iloc[drawn]
     return replace(dataset, table=rows.reset_index(drop=True))
 
 
@@ -56,19 +56,19 @@ def _diagnosed(dataset: Dataset) -> pd.DataFrame:
     return table
 
 
-def _sampled_rows(
+def _drawn_rows(
     strata: NDArray[np.integer],
     counts: Rows,
     seed: int,
 ) -> Rows:
     """Draw as many rows of each stratum as `counts` says, sorted; `strata` has one per row."""
     rng = np.random.default_rng(seed)
-    sampled = []
+    drawn = []
     for stratum, count in enumerate(counts):
         members = np.flatnonzero(strata == stratum)
         shuffled = rng.permutation(members)
-        sampled.append(shuffled[:count])
-    rows: Rows = np.concatenate(sampled)
+        drawn.append(shuffled[:count])
+    rows: Rows = np.concatenate(drawn)
     # In the order of the table, as a reader expects.
     return np.sort(rows)
 

@@ -216,7 +216,7 @@ def read_evaluation(
     return replace(joined, name=folder.name)
 
 
-def evaluated(
+def cached_evaluation(
     folder: Path,
     record: ModelRecord,
     dataset: Dataset,

@@ -16,7 +16,7 @@ from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary_schema import MetricsObject
 from cadlib.model.model import Model
-from cadlib.model.split import not_the_models, own_split
+from cadlib.model.split import not_the_models, split_of_model
 from cadlib.progress import Progress
 from cadlib.taxonomy import CODES
 
@@ -83,7 +83,7 @@ def split_features(
     set has no image of a part of it or no diagnosis for one, and ImageRejected for a file that
     cannot be read.
     """
-    rows = own_split(folder, model.record)
+    rows = split_of_model(folder, model.record)
     table = select(dataset.table, rows)
     _check(table, rows, model, dataset)
     outputs = model_outputs(model, table, progress)

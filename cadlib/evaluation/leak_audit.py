@@ -21,7 +21,7 @@ from cadlib.data.contradictions import CONTRADICTIONS
 from cadlib.data.dataset import Dataset
 from cadlib.data.duplicates import Duplicates, Rows, find_duplicates, together
 from cadlib.data.pixel_cache import cached_pixels
-from cadlib.data.pixel_similarity import Details, details_in, likeness, shows_the_same
+from cadlib.data.pixel_similarity import Details, details_in, shows_the_same, similarity
 from cadlib.data.splits import NEAR_DUPLICATE_BITS, SPLITS
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.model import card, metrics_file
@@ -32,7 +32,7 @@ from cadlib.model.record import (
     ModelRecord,
     write_folder,
 )
-from cadlib.model.split import not_the_models, own_split
+from cadlib.model.split import not_the_models, split_of_model
 from cadlib.progress import Progress
 
 BLOCK_CELLS = 4_000_000
@@ -140,7 +140,7 @@ def audit_split(
     Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid when the
     data set has no image of it.
     """
-    split = own_split(folder, model.record, leaking=True)
+    split = split_of_model(folder, model.record, leaking=True)
     # The table of the duplicates has a lesion_group of its own.
     split = split.rename(columns={"lesion_group": "split_group"})
     duplicates = find_duplicates(dataset, progress)
@@ -294,7 +294,7 @@ def _compared(
     different_bits = left.hashes[:, None] ^ right.hashes
     bits = np.bitwise_count(different_bits)
     cosine = left.features @ right.features.T
-    alike = likeness(left.details, right.details)
+    alike = similarity(left.details, right.details)
     nearest = _highest(cosine)
     most_alike = _highest(alike)
     # By details alone some images of one kind look the same, so they have to be nearest, too.

@@ -243,13 +243,13 @@ def judge(
     stable = _stabilities(upright, of_turned)
     # How alike the map and its own shuffled cells are is the level of chance.
     stable.append(agreement(upright[0], shuffled))
-    likeness = list(map(agreement, upright, of_untrained))
+    untrained_agreement = list(map(agreement, upright, of_untrained))
     # The maps of the untrained network come last.
     n_untrained = len(KEYS)
     return {
         "faithfulness": faithful[:-n_untrained],
         "stability": np.array(stable),
-        "untrained_likeness": np.array(likeness),
+        "untrained_likeness": np.array(untrained_agreement),
         "untrained_faithfulness": faithful[-n_untrained:],
         "explained": np.eye(len(CODES))[explained.target],
     }

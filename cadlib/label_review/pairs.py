@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cadlib.data.duplicates import Duplicates, Rows, together
-from cadlib.data.pixel_similarity import SAME, Details, likely_pairs, likeness, shows_the_same
+from cadlib.data.pixel_similarity import SAME, Details, likely_pairs, shows_the_same, similarity
 from cadlib.data.splits import NEAR_DUPLICATE_BITS, lesion_groups
 from cadlib.metrics.partial_labels import label_words, labels_contradict
 from cadlib.progress import Progress
@@ -60,7 +60,7 @@ def _near_duplicates(
     It is a pair with the earlier image that is most like it.
     """
     own_details = details.of(rows)
-    alike = likeness(own_details, own_details)
+    alike = similarity(own_details, own_details)
     for later in range(1, len(rows)):
         # The rows before this one already have a finding, so each image has one.
         earlier = int(alike[later, :later].argmax())
@@ -89,7 +89,7 @@ def _contradictions(
             if pair in reported:
                 continue
             reported.add(pair)
-            finding = _pair("contradictions", table, row, other, contradiction.likeness)
+            finding = _pair("contradictions", table, row, other, contradiction.similarity)
             finding["suggested"] = contradiction.suggested
             yield finding
 
@@ -146,7 +146,7 @@ def _same_by_details(
     for row, other in likely.T:
         left = details.of(np.array([row]))
         right = details.of(np.array([other]))
-        alike = likeness(left, right)
+        alike = similarity(left, right)
         # The relation is not symmetric: one side is enough.
         is_near = other in nearest[row] or row in nearest[other]
         near = np.array([[is_near]])
@@ -192,7 +192,7 @@ class _Contradiction:
 
     row: int
     other: int
-    likeness: float
+    similarity: float
     suggested: str | None
 
 
@@ -219,12 +219,12 @@ def _against(
         # A reader compares the image with the most similar one of the usual diagnosis.
         own_details = details.of(np.array([row]))
         usual_details = details.of(usual_rows)
-        [alike] = likeness(own_details, usual_details)
+        [alike] = similarity(own_details, usual_details)
         most_alike = usual_rows[alike.argmax()]
         yield _Contradiction(
             row=int(row),
             other=int(most_alike),
-            likeness=float(alike.max()),
+            similarity=float(alike.max()),
             suggested=suggested,
         )
 
@@ -250,7 +250,7 @@ def _pair(
     score = float(np.clip(alike, 0, 1))
     if identical or (same_lesion and kind == "contradictions"):
         score = 1.0
-    likeness_words = _likeness_in_words(identical, image, other, alike)
+    similarity_words = _similarity_in_words(identical, image, other, alike)
     lesion_words = _lesion_in_words(image, other, same=same_lesion)
     return {
         "kind": kind,
@@ -259,11 +259,11 @@ def _pair(
         "diagnosis": image["diagnosis"],
         "other_diagnosis": other["diagnosis"],
         "score": score,
-        "why": f"{likeness_words}; {lesion_words}.",
+        "why": f"{similarity_words}; {lesion_words}.",
     }
 
 
-def _likeness_in_words(
+def _similarity_in_words(
     identical: bool,
     image: "pd.Series[str]",
     other: "pd.Series[str]",

@@ -29,7 +29,7 @@ from cadlib.metrics.partial_labels import (
     malignant_of,
 )
 from cadlib.model.model import Model
-from cadlib.model.split import own_split
+from cadlib.model.split import split_of_model
 from cadlib.progress import Progress
 from cadlib.taxonomy import CODES, diagnosis
 
@@ -50,7 +50,7 @@ def find_suspects(
     Raise ModelInvalid when its split.csv is not the one of its record, and DatasetInvalid when no
     image can be read.
     """
-    split = own_split(folder, model.record, leaking=True)
+    split = split_of_model(folder, model.record, leaking=True)
     duplicates = find_duplicates(dataset, progress)
     table = _with_split(duplicates.table, split)
     # The pixels come first, because the model then reads those that were cached.

@@ -20,7 +20,7 @@ NO_MATCHING_ID = (
 """Only IDs are compared here; `audit` compares files, hashes and pixels as well."""
 
 
-def own_split(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
+def split_of_model(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:
     """Return split.csv of a model's folder by `splits.read_split`.
 
     Raise ModelInvalid if it is not the one of its record.
@@ -47,7 +47,7 @@ def part_of_split(folder: Path, record: ModelRecord, dataset: Dataset, part: str
     `folder` is the model's. Raise ModelInvalid when its split.csv is not the one of its record, and
     DatasetInvalid when the data set has no image of that part.
     """
-    rows = own_split(folder, record)
+    rows = split_of_model(folder, record)
     is_in_part = rows["split"] == part
     rows_of_part = rows[is_in_part]
     table = select(dataset.table, rows_of_part)
@@ -65,7 +65,7 @@ def calibration_images(folder: Path, record: ModelRecord, dataset: Dataset) -> D
     out_of_fold = read_out_of_fold(folder)
     if out_of_fold is None:
         return part_of_split(folder, record, dataset, "validation")
-    rows = own_split(folder, record)
+    rows = split_of_model(folder, record)
     in_folds = rows["image"].isin(out_of_fold.images)
     table = select(dataset.table, rows[in_folds])
     if table.empty:
@@ -79,7 +79,7 @@ def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tup
     The second value is whether that makes its figures on them too good.
     """
     try:
-        rows = own_split(folder, record)
+        rows = split_of_model(folder, record)
     except ModelInvalid:
         # The figures are shown all the same, with this sentence beside them.
         return "It is not known which of these images were used for training.", False

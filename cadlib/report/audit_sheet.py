@@ -96,8 +96,8 @@ def _pair_sections(split: "SplitAudit") -> Iterator[SheetSection]:
 
 def _pair_cards(table: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Card]:
     columns = [pairs[name] for name in ("left", "right", "bits", "cosine", "likeness")]
-    for left, right, bits, cosine, likeness in zip(*columns, strict=True):
-        caption = f"cosine {cosine:.3f}, likeness {likeness:.3f}, {bits} hash bits differ"
+    for left, right, bits, cosine, similarity in zip(*columns, strict=True):
+        caption = f"cosine {cosine:.3f}, likeness {similarity:.3f}, {bits} hash bits differ"
         yield _card(table, (left, right), caption)
 
 

@@ -66,7 +66,7 @@ from cadlib.ui.map_grid import MapGrid
 from cadlib.ui.memory import spare
 from cadlib.ui.metric_images import confusion, errors
 from cadlib.ui.metrics_source import choose_metrics
-from cadlib.ui.model_comparison import versus
+from cadlib.ui.model_comparison import compare_models
 from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
@@ -124,6 +124,7 @@ __all__ = [
     "choose",
     "choose_metrics",
     "chosen_case",
+    "compare_models",
     "confusion",
     "consequences",
     "dataset",
@@ -168,6 +169,5 @@ __all__ = [
     "typed_folder",
     "unseen_archives",
     "upload_key",
-    "versus",
     "withheld",
 ]

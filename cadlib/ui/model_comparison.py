@@ -23,7 +23,7 @@ OTHER = "other-model"
 """Key of the box in which the other model is selected."""
 
 
-def versus(shown: Shown) -> None:
+def compare_models(shown: Shown) -> None:
     """Let another model be selected, evaluate it on the same images, and draw the differences."""
     st.subheader("Comparison with another model", anchor=False)
     others = [name for name in record.list_models() if name != shown.record.name]

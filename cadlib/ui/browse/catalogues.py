@@ -16,7 +16,7 @@ from cadlib.evaluation.cached import evaluation_folder
 from cadlib.evaluation.catalogue import Catalogue, described
 from cadlib.files.cache import CacheEntry, cache_dir
 from cadlib.model.record import ModelRecord, find_model, read_record
-from cadlib.model.split import own_split
+from cadlib.model.split import split_of_model
 from cadlib.taxonomy import UNKNOWN
 from cadlib.ui.memory import spare
 from cadlib.ui.metrics_source import evaluation_of
@@ -115,7 +115,7 @@ def _split_of(model: str, images: "pd.Series[str]") -> pd.DataFrame | None:
     """Return the split of a model, None where it has none or none of these images is in it."""
     try:
         folder = find_model(model)
-        rows = own_split(folder, read_record(folder))
+        rows = split_of_model(folder, read_record(folder))
     except CadError:
         return None
     # A split of other images would be a filter without a choice.
