@@ -189,7 +189,7 @@ def measure_app(browser: Browser, sessions: int) -> Measured:
 
 
 def as_json(measured: Measured, least_s: float) -> dict[str, object]:
-    """Return the figures of the last line."""
+    """Return the results of the last line."""
     memory_mb = measured.memory_mb
     n_further = len(memory_mb) - 1
     further_mb = (memory_mb[-1] - memory_mb[0]) / max(n_further, 1)

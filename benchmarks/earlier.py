@@ -133,8 +133,8 @@ def trained_images(models: list[Earlier], files: list[Path]) -> set[str]:
     return images
 
 
-def print_figures(name: str, logits: NDArray, temperature: float | NDArray, images: Images) -> None:
-    """Print the figures of one model on all images and on the large ones."""
+def print_metrics(name: str, logits: NDArray, temperature: float | NDArray, images: Images) -> None:
+    """Print the metrics of one model on all images and on the large ones."""
     probabilities = calibration.probabilities(logits, temperature, calibration.NO_BIAS)
     every = np.ones(len(images.labels), bool)
     for part, rows in (("all", every), (">= 150 px", images.large)):
@@ -142,23 +142,23 @@ def print_figures(name: str, logits: NDArray, temperature: float | NDArray, imag
         summary = summarise(labels, probabilities[rows], images.lesions[rows])
         log_likelihoods = log_softmax(logits[rows], axis=1)[np.arange(len(labels)), labels]
         nll = -log_likelihoods.mean()
-        figures = figures_text(summary)
-        print(f"{name}, {part}, n = {len(labels):,}: {figures}, nll {nll:.3f}", flush=True)
+        metrics = metrics_text(summary)
+        print(f"{name}, {part}, n = {len(labels):,}: {metrics}, nll {nll:.3f}", flush=True)
 
 
-def figures_text(summary: FullSummary) -> str:
-    """Return three figures with their intervals."""
+def metrics_text(summary: FullSummary) -> str:
+    """Return three metrics with their intervals."""
     intervals = summary.intervals
-    figures = (
+    metrics = (
         ("BA", summary.balanced_accuracy, intervals.balanced_accuracy),
         ("malignant AUC", summary.malignant_auc, intervals.malignant_auc),
         ("melanoma AUC", summary.auc["MEL"], intervals.auc["MEL"]),
     )
-    return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in figures)
+    return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in metrics)
 
 
 def compare(models: list[Earlier], images: Images, side_px: int | None) -> None:
-    """Print the figures of each model, and of the mean of several."""
+    """Print the metrics of each model, and of the mean of several."""
     short_side_px = short_sides(images.table)
     mean = np.zeros((len(images.table), len(CODES)))
     for model in models:
@@ -167,10 +167,10 @@ def compare(models: list[Earlier], images: Images, side_px: int | None) -> None:
         pixels = cached_pixels(images.table, spec)[:]
         logits = model.logits(pixels, spec)
         temperature = model.temperature(short_side_px)
-        print_figures(model.name, logits, temperature, images)
+        print_metrics(model.name, logits, temperature, images)
         mean += logits / temperature / len(models)
     if len(models) > 1:
-        print_figures("mean of them", mean, 1.0, images)
+        print_metrics("mean of them", mean, 1.0, images)
 
 
 def main() -> None:

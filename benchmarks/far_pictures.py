@@ -1,7 +1,7 @@
 """Provides images that are no dermoscopy of a lesion, for `benchmarks/novelty.py`.
 
 They come from packages of PyPI, or are drawn. Each serves one of two purposes: with those of
-"choice" the method is chosen, and those of "proof" had no part in that and give the figures. No
+"choice" the method is chosen, and those of "proof" had no part in that and give the results. No
 source, no drawing and no kind of noise serves both. An image is shown whole (its centred square)
 and in `CROPS` random squares. The packages are downloaded as wheels; nothing in them is run.
 """

@@ -212,7 +212,7 @@ def measure_page(browser: Browser, clicks: int) -> Measured:
 
 
 def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
-    """Return the figures of the last line."""
+    """Return the results of the last line."""
     return {
         "query_ms": round(ours_ms, 1),
         "query_over_pandas": round(ours_ms / peer_ms, 3),

@@ -100,10 +100,10 @@ def main() -> None:
     results = {name: measure(data, options.rounds) for name, data in sources.items()}
     print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
     rounded = {}
-    for name, figures in results.items():
-        times = "".join(f"{figures[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
-        print(f"{name:<24}{times}{figures['ratio']:7.2f}{figures['many_ratio']:7.2f}")
-        rounded[name] = {key: round(value, 2) for key, value in figures.items()}
+    for name, metrics in results.items():
+        times = "".join(f"{metrics[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
+        print(f"{name:<24}{times}{metrics['ratio']:7.2f}{metrics['many_ratio']:7.2f}")
+        rounded[name] = {key: round(value, 2) for key, value in metrics.items()}
     print(json.dumps(rounded))
 
 

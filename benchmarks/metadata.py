@@ -49,7 +49,7 @@ from cadlib.model.metadata.fitting import (
     out_of_fold,
 )
 from cadlib.model.metadata.trial import (
-    FIGURES,
+    METRICS,
     Difference,
     archives_of,
     compare,
@@ -321,7 +321,7 @@ def validation_ways(validation: Images, probabilities: Floats) -> Iterator[tuple
 
 
 def cell(name: str, difference: Difference) -> str:
-    """Return the change of a figure with its interval; bold where the interval excludes 0."""
+    """Return the change of a metric with its interval; bold where the interval excludes 0."""
     if difference.low is None or difference.before is None or difference.after is None:
         return "not defined"
     change = difference.after - difference.before
@@ -398,17 +398,17 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
 
 
 def print_ways(training: Images, validation: Images, probabilities: Floats) -> dict[str, bool]:
-    """Print how each way changes the figures; return whether each helps in every archive."""
+    """Print how each way changes the metrics; return whether each helps in every archive."""
     parts = parts_of(validation.table, SMALL_PX)
     columns = shown_columns(parts)
-    titles = [f"{part.removeprefix('archive ')}: {figure}" for part, figure in columns]
+    titles = [f"{part.removeprefix('archive ')}: {metric}" for part, metric in columns]
     head("way", "helps", *titles)
     verdicts = {}
     for name, evidence in ways(training, validation, probabilities):
         after = add_evidence(probabilities, evidence)
         changes = compare(validation.labels, probabilities, after, validation.lesions, parts)
         verdicts[name] = helps(changes)
-        texts = [cell(figure, changes[part][figure]) for part, figure in columns]
+        texts = [cell(metric, changes[part][metric]) for part, metric in columns]
         row(name, "yes" if verdicts[name] else "no", *texts)
         if name == PRODUCT_WAY:
             product_changes = changes
@@ -419,21 +419,21 @@ def print_ways(training: Images, validation: Images, probabilities: Floats) -> d
 
 
 def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the archives with the figures that are compared in them."""
+    """Return the archives with the metrics that are compared in them."""
     columns = []
     for part in parts:
         if part.startswith("archive "):
-            columns += [(part, figure) for figure in ("balanced_accuracy", "malignant_auc", "nll")]
+            columns += [(part, metric) for metric in ("balanced_accuracy", "malignant_auc", "nll")]
     return columns
 
 
 def print_parts(
     changes: Mapping[str, Mapping[str, Difference]], parts: Mapping[str, NDArray[np.bool_]]
 ) -> None:
-    """Print how the way of the product changes every figure, in each part of the images."""
-    head("images", "n", *FIGURES)
-    for part, figures in changes.items():
-        texts = [cell(name, figures[name]) for name in FIGURES]
+    """Print how the way of the product changes every metric, in each part of the images."""
+    head("images", "n", *METRICS)
+    for part, metrics in changes.items():
+        texts = [cell(name, metrics[name]) for name in METRICS]
         row(part, f"{parts[part].sum():,}", *texts)
 
 

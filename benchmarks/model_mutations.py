@@ -689,7 +689,7 @@ def results_of(model: Model, images: list[Image.Image]) -> list[dict[str, Any]]:
 
 
 def shown_files(folder: Path) -> dict[str, bytes]:
-    """Return the files that pages show figures of."""
+    """Return the files that pages show metrics of."""
     names = (METRICS_FILE, manifest.CARD_FILE, manifest.SPLIT_FILE)
     return {name: read_checked(folder, name) or b"" for name in names}
 
@@ -765,12 +765,12 @@ def use_model(model: Model, altered: Altered, original: Original) -> Result:
     except Exception as error:  # noqa: BLE001 - any is a fault, and counted as one
         return altered.result("failed when it was used", short_text(error), "at use")
     if same and same_id:
-        return altered.result("same answers and figures")
+        return altered.result("same answers and metrics")
     if altered.plain:
-        fault = "another result or figure without a message"
+        fault = "another result or metric without a message"
         return altered.result("changed unnoticed", "", fault)
-    # A person wrote new hashes: a decisive field changes the id, a figure or a text does not.
-    return altered.result("other figures, same id" if same_id else "another id")
+    # A person wrote new hashes: a decisive field changes the id, a metric or a text does not.
+    return altered.result("other metrics, same id" if same_id else "another id")
 
 
 def short_text(error: Exception) -> str:
@@ -827,7 +827,7 @@ def is_same(folder: Path, original: Path) -> bool:
 def check_with_verify(folder: Path, original: Path, result: Result) -> Result:
     """Return a result with a fault if `verify` calls a changed folder unchanged."""
     # Other whitespace in the manifest is no change.
-    whitespace = result.outcome == "same answers and figures" and "manifest" in result.did
+    whitespace = result.outcome == "same answers and metrics" and "manifest" in result.did
     if verify(folder).unchanged and not is_same(folder, original) and not whitespace:
         return Result(result.kind, result.did, "unchanged for verify", "", "verify did not name it")
     return result

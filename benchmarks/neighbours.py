@@ -81,10 +81,10 @@ def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float
     return np.array(times)
 
 
-def size_figures(
+def size_metrics(
     index: NeighbourIndex, ours_ms: NDArray[np.float64], peer_ms: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Return the figures of a size, by the times of its queries."""
+    """Return the metrics of a size, by the times of its queries."""
     index_bytes = sum(getattr(index, field.name).nbytes for field in fields(index))
     # The peer has the same vectors in float32.
     peer_bytes = 4 * index.vectors.size
@@ -101,7 +101,7 @@ def size_figures(
 
 
 def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
-    """Measure one size; print and return its figures."""
+    """Measure one size; print and return its metrics."""
     rows = rng.integers(0, len(index), queries)
     vectors = index.vectors.astype(np.float32)
     features = features_near(index, vectors[rows], rng)
@@ -117,9 +117,9 @@ def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) 
 
     ours_ms = milliseconds(search, queries)
     peer_ms = milliseconds(search_with_peer, queries)
-    figures = size_figures(index, ours_ms, peer_ms)
-    print_size(len(index), figures)
-    return figures
+    metrics = size_metrics(index, ours_ms, peer_ms)
+    print_size(len(index), metrics)
+    return metrics
 
 
 def features_near(
@@ -131,9 +131,9 @@ def features_near(
     return (turned @ index.basis.T).astype(np.float32)
 
 
-def print_size(images: int, figures: dict[str, float]) -> None:
-    """Print the figures of an index with so many images."""
-    texts = [f"{name} {value}" for name, value in figures.items()]
+def print_size(images: int, metrics: dict[str, float]) -> None:
+    """Print the metrics of an index with so many images."""
+    texts = [f"{name} {value}" for name, value in metrics.items()]
     print(f"{images:>8,} images  " + "  ".join(texts), flush=True)
 
 
@@ -149,8 +149,8 @@ def print_forms(split: SplitFeatures) -> None:
     for dimensions in (16, 32, 64, 128, train.features.shape[1]):
         basis, vectors = compact(train.features, dimensions)
         form = replace(index, basis=basis, vectors=vectors)
-        figures = measure(form, queries, probabilities)
-        values = f"{figures['precision']:>16.4f}{figures['vote_accuracy']:>16.4f}"
+        metrics = measure(form, queries, probabilities)
+        values = f"{metrics['precision']:>16.4f}{metrics['vote_accuracy']:>16.4f}"
         print(f"{dimensions:<12}{values}", flush=True)
 
 

@@ -17,7 +17,7 @@ installed they are skipped, with a note.
                      which the model was not trained on
 
 `components` is no map: the nearest in 50 dimensions, which a map can hardly improve. `placed` is
-openTSNE fitted on half of the images, with the other half placed among them; its figures are those
+openTSNE fitted on half of the images, with the other half placed among them; its metrics are those
 of that half. The last line extrapolates to 500,000 images: those that are fitted, as measured, and
 the others at the measured rate of placing.
 """
@@ -150,7 +150,7 @@ class Sample:
 
 
 def measure(method: str, n: int, file: Path) -> dict[str, float]:
-    """Draw n images by one method; return its figures."""
+    """Draw n images by one method; return its metrics."""
     warnings.simplefilter("ignore")
     sample = Sample.read(file, n)
     if method in EXTRA:
@@ -217,19 +217,19 @@ def seconds_to_place(n: int, file: Path) -> float:
 
 
 def measure_apart(method: str, n: int, options: argparse.Namespace) -> dict[str, float]:
-    """Return the figures of a method, measured in a process of its own."""
+    """Return the metrics of a method, measured in a process of its own."""
     line = [sys.executable, __file__, "--one", "--data", options.data]
     line += ["--features", options.features, "--images", str(n), "--methods", method]
     ended = subprocess.run(line, stdout=subprocess.PIPE, check=True)
-    figures: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
-    return figures
+    metrics: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return metrics
 
 
-def figures_text(figures: dict[str, float]) -> str:
-    """Return the figures of a method as cells of the table."""
-    costs = f"{figures['seconds']:>8.1f}{figures['mb']:>7.0f}"
-    same = f"{figures['same']:>16.3f}{figures['same_mean']:>7.3f}"
-    return f"{costs}{figures['trustworthiness']:>17.3f}{same}{figures['same_validation']:>12.3f}"
+def metrics_text(metrics: dict[str, float]) -> str:
+    """Return the metrics of a method as cells of the table."""
+    costs = f"{metrics['seconds']:>8.1f}{metrics['mb']:>7.0f}"
+    same = f"{metrics['same']:>16.3f}{metrics['same_mean']:>7.3f}"
+    return f"{costs}{metrics['trustworthiness']:>17.3f}{same}{metrics['same_validation']:>12.3f}"
 
 
 def print_large(fit_s: float, options: argparse.Namespace) -> None:
@@ -244,7 +244,7 @@ def print_large(fit_s: float, options: argparse.Namespace) -> None:
 
 
 def print_methods(options: argparse.Namespace) -> float:
-    """Print the figures of each method; return the seconds that openTSNE took for an image."""
+    """Print the metrics of each method; return the seconds that openTSNE took for an image."""
     titles = f"{'images':>7}  {'method':<11}{'seconds':>8}{'MB':>7}{'trustworthiness':>17}"
     print(f"{titles}{'same diagnosis':>16}{'mean':>7}{'validation':>12}")
     fit_s = 0.0
@@ -253,10 +253,10 @@ def print_methods(options: argparse.Namespace) -> float:
             if method in EXTRA and importlib.util.find_spec(EXTRA[method]) is None:
                 print(f"{n:>7,}  {method:<11} not installed, left out")
                 continue
-            figures = measure_apart(method, n, options)
+            metrics = measure_apart(method, n, options)
             if method == "openTSNE":
-                fit_s = figures["seconds"] / n
-            print(f"{n:>7,}  {method:<11}{figures_text(figures)}", flush=True)
+                fit_s = metrics["seconds"] / n
+            print(f"{n:>7,}  {method:<11}{metrics_text(metrics)}", flush=True)
     return fit_s
 
 
@@ -276,8 +276,8 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        figures = measure(options.methods[0], options.images[0], options.features)
-        print(json.dumps(figures))
+        metrics = measure(options.methods[0], options.images[0], options.features)
+        print(json.dumps(metrics))
         return
     if not options.features.exists():
         write_features(options.model, options.data, options.features)

@@ -17,7 +17,7 @@ set count as false alarms, so the true precision is at least the printed one. Th
 probability of the label, which is cleanlab's self_confidence.
 
 Training labels are planted after the network was trained with the right ones. The network has
-memorised real errors, so the figures of the training part are higher than can be expected there.
+memorised real errors, so the metrics of the training part are higher than can be expected there.
 `--by-heart` measures the difference on some training images: a network of one hidden layer is
 trained on the planted labels until it predicts nearly all of them, and its hidden layer replaces
 the features. The last table has the shares of labels of the data set that the model predicts, and
@@ -106,7 +106,7 @@ def plant(labels: Labels, kind: str, confused: Labels, share: float, seed: int) 
     return Planted(np.where(wrong, other, labels), wrong)
 
 
-def ranking_figures(scores: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
+def ranking_metrics(scores: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return precision at the number planted, average precision and AUROC."""
     order = np.argsort(-scores, kind="stable")
     first = order[: wrong.sum()]
@@ -166,7 +166,7 @@ def print_form(
     """Print how the planted errors are found in features of one form."""
     probabilities = without_own_lesion(features, planted.labels, lesions)
     scores = doubt(planted.labels, probabilities).scores
-    values = (memorised_share, *ranking_figures(scores, planted.wrong))
+    values = (memorised_share, *ranking_metrics(scores, planted.wrong))
     row(name, *(f"{value:.3f}" for value in values))
 
 
@@ -183,7 +183,7 @@ def head(*cells: str) -> None:
 
 
 def cells(values: list[tuple[float, ...]]) -> Iterator[str]:
-    """Return the mean and the standard deviation over the draws of each figure."""
+    """Return the mean and the standard deviation over the draws of each metric."""
     means = np.mean(values, axis=0)
     deviations = np.std(values, axis=0)
     for mean, deviation in zip(means, deviations, strict=True):
@@ -218,7 +218,7 @@ def print_rankings(part: str, kind: str, trials: list[Trial]) -> None:
     name = f"{part}, {kind}: {wrong.sum():,} planted in {len(wrong):,}"
     head(name, "precision", "average precision", "AUROC")
     for method, adjusted in WAYS:
-        figures = []
+        metrics = []
         for trial in trials:
             quality = get_label_quality_scores(
                 trial.planted.labels,
@@ -226,9 +226,9 @@ def print_rankings(part: str, kind: str, trials: list[Trial]) -> None:
                 method=method,
                 adjust_pred_probs=adjusted,
             )
-            figures.append(ranking_figures(1 - quality, trial.planted.wrong))
+            metrics.append(ranking_metrics(1 - quality, trial.planted.wrong))
         title = f"{method}, adjusted" if adjusted else method
-        row(title, *cells(figures))
+        row(title, *cells(metrics))
 
 
 def print_filters(part: str, kind: str, trials: list[Trial]) -> None:

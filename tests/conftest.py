@@ -20,7 +20,7 @@ from cadlib.images.patient import FEATURES
 from cadlib.images.synthetic import write_dataset
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.model.metadata import MetadataTrial
-from cadlib.model.metadata.trial import FIGURES, Difference
+from cadlib.model.metadata.trial import METRICS, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
 from tests.model_folders import change_record
@@ -278,7 +278,7 @@ def add_evidence_of_facts(folder):
     ]
     better = {
         name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign)
-        for name, (_, sign) in FIGURES.items()
+        for name, (_, sign) in METRICS.items()
     }
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
     change_record(folder, {"metadata": msgspec.to_builtins(trial)})

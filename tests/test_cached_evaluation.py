@@ -107,7 +107,7 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
         evaluation_folder(structs.replace(record, version="9.9.9", audit=None), drawn_dataset)
         == first
     )
-    monkeypatch.setattr(module, "FIGURES_VERSION", module.FIGURES_VERSION + 1)
+    monkeypatch.setattr(module, "METRICS_VERSION", module.METRICS_VERSION + 1)
     assert evaluation_folder(record, drawn_dataset) != first
     monkeypatch.undo()
     os.utime(table["path"].iloc[0], (1, 1))

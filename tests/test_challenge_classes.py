@@ -51,7 +51,7 @@ def test_merging_no_labels_gives_none():
     assert merged_labels(np.empty(0, np.int64), ISIC_2018).shape == (0,)
 
 
-def test_figures_are_named_by_the_classes(sample):
+def test_metrics_are_named_by_the_classes(sample):
     labels, probabilities = sample
     labels = merged_labels(labels, ISIC_2018)
     probabilities = merged_probabilities(probabilities, ISIC_2018)
@@ -68,7 +68,7 @@ def test_figures_are_named_by_the_classes(sample):
     assert seven.n_classes == 7
 
 
-def test_malignant_figures_are_the_same_over_seven_classes(sample):
+def test_malignant_metrics_are_the_same_over_seven_classes(sample):
     labels, probabilities = sample
     merged = merged_labels(labels, ISIC_2018), merged_probabilities(probabilities, ISIC_2018)
     assert classification.malignant_auc(*merged) == pytest.approx(

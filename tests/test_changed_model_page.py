@@ -75,7 +75,7 @@ def test_a_threshold_edited_in_an_open_session_decides_nothing(session, folder, 
 
 @pytest.mark.parametrize("name", [METRICS_FILE, CARD_FILE])
 @pytest.mark.parametrize("page", ["performance", "diagnose", "saliency"])
-def test_a_figure_edited_on_disk_is_not_shown(session, folder, name, page):
+def test_a_metric_edited_on_disk_is_not_shown(session, folder, name, page):
     path = folder / name
     path.write_text(path.read_text(encoding="utf-8").replace("0.9", "0.99", 1), encoding="utf-8")
     other_page = session.switch_page(f"pages/{page}.py").run()

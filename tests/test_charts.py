@@ -14,7 +14,7 @@ from cadlib import taxonomy
 from cadlib.evaluation.threshold_curves import areas
 from cadlib.metrics.curves import Area, precision_recall_points
 from cadlib.metrics.decision_curve import curve_of_points, decision_curve
-from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
+from cadlib.metrics.model_comparison import METRIC_NAMES, Comparison, Difference
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals
 from cadlib.metrics.predictive_values import PredictiveValues
 from cadlib.metrics.summary import summarise
@@ -41,7 +41,7 @@ COMPARISON = Comparison(
     40,
     40,
     {
-        **dict.fromkeys(FIGURE_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
+        **dict.fromkeys(METRIC_NAMES, Difference(0.5, 0.51, 0.01, (-0.1, 0.12))),
         "malignant_auc": Difference(0.8, 0.9, 0.1, (0.05, 0.15)),
         "brier": Difference(0.4, 0.6, 0.2, (0.1, 0.3), higher_is_better=False),
         "specificity": Difference(None, None, None, None),
@@ -571,13 +571,13 @@ def test_a_decision_curve_without_images_has_no_band():
     assert max(banded.y) == pytest.approx(DECISION.high.max())
 
 
-def test_the_axis_of_a_comparison_names_the_figure_whose_sign_is_reversed():
+def test_the_axis_of_a_comparison_names_the_metric_whose_sign_is_reversed():
     chart = figures.comparison_chart(COMPARISON, "old", "new")
     assert chart.layout.xaxis.title.text == (
         "← old better · improvement (sign of the Brier score reversed) · new better →"
     )
     brier = next(trace for trace in chart.data if trace.y[0].startswith("Brier"))
-    assert brier.x[0] == -COMPARISON.figures["brier"].difference
+    assert brier.x[0] == -COMPARISON.metrics["brier"].difference
 
 
 def test_the_better_model_is_on_its_side_and_in_the_text():

@@ -18,7 +18,7 @@ from sklearn.metrics import (
 from sklearn.metrics import confusion_matrix as reference_confusion_matrix
 
 from cadlib.metrics import classification, operating_point
-from cadlib.metrics.summary import FIGURES
+from cadlib.metrics.summary import METRICS
 from cadlib.taxonomy import CODES, DIAGNOSES
 
 MEL = CODES.index("MEL")
@@ -132,7 +132,7 @@ def test_malignant_auc_of_benign_images_alone_is_not_defined():
 
 
 @pytest.mark.parametrize(
-    "figure",
+    "metric",
     [
         classification.accuracy,
         classification.balanced_accuracy,
@@ -142,8 +142,8 @@ def test_malignant_auc_of_benign_images_alone_is_not_defined():
         classification.negative_log_likelihood,
     ],
 )
-def test_a_figure_over_no_images_is_not_defined(figure):
-    assert math.isnan(figure(NO_LABELS, NO_PROBABILITIES))
+def test_a_metric_over_no_images_is_not_defined(metric):
+    assert math.isnan(metric(NO_LABELS, NO_PROBABILITIES))
 
 
 def test_sensitivity_and_specificity_count_a_score_at_the_threshold_as_positive():
@@ -225,13 +225,13 @@ def test_rejects_an_invalid_sensitivity(sensitivity):
 
 
 @unhurried
-@given(samples, st.integers(0, 2**32 - 1), st.sampled_from(FIGURES))
-def test_an_image_counts_as_often_as_its_weight(sample, seed, figure):
+@given(samples, st.integers(0, 2**32 - 1), st.sampled_from(METRICS))
+def test_an_image_counts_as_often_as_its_weight(sample, seed, metric):
     labels, probabilities = sample
     times = np.random.default_rng(seed).integers(1, 4, (3, len(labels)))
-    weighted = figure.compute(labels, probabilities, times.astype(np.float64))
+    weighted = metric.compute(labels, probabilities, times.astype(np.float64))
     for row, n_times in zip(weighted, times, strict=True):
-        expected = figure.compute(
+        expected = metric.compute(
             np.repeat(labels, n_times), np.repeat(probabilities, n_times, axis=0)
         )
         assert row == pytest.approx(expected, nan_ok=True)

@@ -332,12 +332,12 @@ def test_evaluate_compares_with_the_labels_and_writes_both_files(
 
     predictions = pd.read_csv(output / "predictions.csv")
     assert predictions.columns.tolist() == ["image", *CODES, "UNK"]
-    figures = json.loads((output / "metrics.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
     accuracy, balanced_accuracy = accuracies_of(predictions, truth)
-    assert figures["accuracy"] == pytest.approx(accuracy)
-    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy)
-    assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= figures.keys()
-    assert figures["model"]["id"] == read_record(find_model("isic2019")).model_id
+    assert metrics["accuracy"] == pytest.approx(accuracy)
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy)
+    assert {"malignant_auc", "auc", "confusion_matrix", "ece", "n"} <= metrics.keys()
+    assert metrics["model"]["id"] == read_record(find_model("isic2019")).model_id
 
 
 @pytest.fixture
@@ -405,13 +405,13 @@ def test_saliency_prints_a_table_and_goes_into_the_model(
     assert "8 images of 8 lesions" in (split_folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_robustness_refuses_a_model_whose_figures_are_of_other_weights(
+def test_robustness_refuses_a_model_whose_metrics_are_of_other_weights(
     synthetic_dataset, split_folder, capsys
 ):
     path = split_folder / "metrics.json"
-    figures = json.loads(path.read_text(encoding="utf-8"))
+    metrics = json.loads(path.read_text(encoding="utf-8"))
     change_file(
-        split_folder, path.name, json.dumps({**figures, "model": {"weights_sha256": "ab" * 32}})
+        split_folder, path.name, json.dumps({**metrics, "model": {"weights_sha256": "ab" * 32}})
     )
     where = ["--model", str(split_folder), "--data", str(synthetic_dataset)]
     assert main(["robustness", *where, "--into-model"]) == 1
@@ -501,11 +501,11 @@ def test_evaluate_measures_a_subset_from_predictions_of_all_images(
     assert main(command) == 0
     expected = pd.read_csv(evaluation_of_subset / "predictions.csv")
     pd.testing.assert_frame_equal(pd.read_csv(output / "predictions.csv"), expected)
-    figures = read_metrics(output)
+    metrics = read_metrics(output)
     facts = {"name": subset.name, "sha256": subset.sha256}
-    assert figures["data"] == {"name": "predictions.csv", "subset": facts, "images": 24}
+    assert metrics["data"] == {"name": "predictions.csv", "subset": facts, "images": 24}
     for name in ("n", "balanced_accuracy", "malignant_auc", "confusion_matrix"):
-        assert figures[name] == read_metrics(evaluation_of_subset)[name]
+        assert metrics[name] == read_metrics(evaluation_of_subset)[name]
 
 
 @pytest.fixture
@@ -632,7 +632,7 @@ def test_predict_refuses_facts_for_a_model_that_takes_none(untaught_folder, fold
     assert "takes none" in capsys.readouterr().err
 
 
-def test_the_models_own_figures_are_of_images_alone(
+def test_the_models_own_metrics_are_of_images_alone(
     taught_folder, synthetic_dataset, tmp_path, capsys
 ):
     line = [

@@ -1,5 +1,5 @@
 from cadlib.metrics.comparison_table import TEST_NAMES, Compared
-from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference, McNemar
+from cadlib.metrics.model_comparison import METRIC_NAMES, Comparison, Difference, McNemar
 
 BETTER = Difference(0.5, 0.6, 0.1, (0.05, 0.15))
 NO_INTERVAL = Difference(0.5, 0.4, -0.1, None)
@@ -11,7 +11,7 @@ COMPARED = Compared(
         1000,
         1234,
         {
-            **dict.fromkeys(FIGURE_NAMES, BETTER),
+            **dict.fromkeys(METRIC_NAMES, BETTER),
             "malignant_auc": NO_INTERVAL,
             "melanoma_auc": Difference(None, None, None, None),
             "brier": Difference(0.5, 0.6, 0.1, (0.05, 0.15), higher_is_better=False),
@@ -23,9 +23,9 @@ COMPARED = Compared(
 )
 
 
-def test_every_figure_has_a_row_with_both_values_the_difference_and_who_is_better():
+def test_every_metric_has_a_row_with_both_values_the_difference_and_who_is_better():
     rows = COMPARED.difference_rows
-    assert [row["Metric"] for row in rows] == [*FIGURE_NAMES.values()]
+    assert [row["Metric"] for row in rows] == [*METRIC_NAMES.values()]
     assert rows[0] == {
         "Metric": "Balanced accuracy",
         "old": "0.500",

@@ -15,7 +15,7 @@ from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json
 from cadlib.taxonomy import CODES
 from cadlib.training import cross_archive
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
-from cadlib.training.cross_archive import FIGURES, across_archives, compare
+from cadlib.training.cross_archive import METRICS, across_archives, compare
 from cadlib.training.loop import train
 from cadlib.training.run import CHECKPOINT_FILE, HISTORY_FILE
 from tests.tiny_training import TINY, flags
@@ -63,7 +63,7 @@ def test_each_archive_is_measured_with_and_without_it(synthetic_dataset, tmp_pat
 
 
 def check_metrics(part, key, run, inside):
-    """Check the figures of a run on the validation images of one archive."""
+    """Check the metrics of a run on the validation images of one archive."""
     rows = run.data.rows("validation")[inside]
     logits = run.validation_logits[inside]
     measured = build_metrics(
@@ -144,7 +144,7 @@ def compared_runs():
     return labels, good, worse, compare(labels, lesions, good, worse)
 
 
-def test_the_figures_of_both_runs_are_those_of_scikit_learn(compared_runs):
+def test_the_metrics_of_both_runs_are_those_of_scikit_learn(compared_runs):
     labels, good, worse, comparison = compared_runs
     for key, probabilities in (("with_archive", good), ("without_archive", worse)):
         score = malignant_probability(probabilities)
@@ -158,17 +158,17 @@ def test_the_figures_of_both_runs_are_those_of_scikit_learn(compared_runs):
 
 def test_the_change_is_the_difference_and_its_interval_is_paired(compared_runs):
     _, _, _, comparison = compared_runs
-    for name in FIGURES:
-        figure = getattr(comparison, name)
+    for name in METRICS:
+        metric = getattr(comparison, name)
         interval = getattr(comparison.intervals, name)
-        assert figure.change == pytest.approx(figure.without_archive - figure.with_archive)
+        assert metric.change == pytest.approx(metric.without_archive - metric.with_archive)
         low, high = interval.change
-        assert low < figure.change < high
+        assert low < metric.change < high
         # Lesions that are difficult for both runs do not widen the interval of the change.
         assert high - low < interval.with_archive[1] - interval.with_archive[0]
 
 
-def test_a_figure_without_its_class_is_not_defined():
+def test_a_metric_without_its_class_is_not_defined():
     labels = np.array([CODES.index("NV")] * 4)
     comparison = compare(labels, np.arange(4), np.eye(8)[labels], np.eye(8)[labels])
     assert comparison.melanoma_auc == TwoRuns(with_archive=None, without_archive=None, change=None)
@@ -195,11 +195,11 @@ def test_the_command_writes_the_result_into_a_model(
     line = ["across", *flags({**where, **SETTINGS})]
     assert main(line) == 0
     assert "trained without it" in capsys.readouterr().out
-    across_figures = read_json(tmp_path / "runs" / "across.json")["across_archives"]
-    assert read_json(model / METRICS_FILE) == before | {"across_archives": across_figures}
-    assert across_figures["recipe"]["input_px"] == 64
+    across_metrics = read_json(tmp_path / "runs" / "across.json")["across_archives"]
+    assert read_json(model / METRICS_FILE) == before | {"across_archives": across_metrics}
+    assert across_metrics["recipe"]["input_px"] == 64
     card = (model / CARD_FILE).read_text(encoding="utf-8")
-    change = across_figures["archives"]["MSK"]["malignant_auc"]["change"]
+    change = across_metrics["archives"]["MSK"]["malignant_auc"]["change"]
     assert f"{change:+.3f}" in card
     assert main(line) == 2
     assert "continue with --resume, or start again with --overwrite" in capsys.readouterr().err

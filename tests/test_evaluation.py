@@ -109,11 +109,11 @@ def dataset(tmp_path: Path, few_draws: None) -> Dataset:
 
 
 def test_compares_predictions_with_labels(dataset):
-    figures = evaluate(ColourReader(), dataset).metrics
-    assert figures.n == 9
-    assert figures.accuracy == pytest.approx(8 / 9)
-    assert figures.balanced_accuracy == pytest.approx(7.5 / 8)
-    assert figures.n_by_class["MEL"] == 2
+    metrics = evaluate(ColourReader(), dataset).metrics
+    assert metrics.n == 9
+    assert metrics.accuracy == pytest.approx(8 / 9)
+    assert metrics.balanced_accuracy == pytest.approx(7.5 / 8)
+    assert metrics.n_by_class["MEL"] == 2
 
 
 def test_images_without_a_countable_label_are_predicted_and_counted_apart(dataset):
@@ -149,7 +149,7 @@ def test_an_unreadable_image_is_named_and_shifts_no_other(dataset):
     assert all(image in str(result) for image in result.rejected)
 
 
-def test_nothing_readable_gives_no_figure(dataset):
+def test_nothing_readable_gives_no_metric(dataset):
     for path in dataset.table["path"]:
         Path(path).write_bytes(b"")
     result = evaluate(ColourReader(), dataset)
@@ -219,19 +219,19 @@ def test_images_of_one_lesion_are_drawn_together():
 
 
 def test_calibration_is_measured_before_and_after(dataset):
-    figures = evaluate(ColourReader(), dataset).metrics
+    metrics = evaluate(ColourReader(), dataset).metrics
     sure = 0.72**2 / (0.72**2 + 7 * 0.04**2)
     right = 8 / 9  # the temperature of 2 undone
-    assert figures.ece_uncalibrated == pytest.approx(abs(sure - right))
-    assert figures.ece == pytest.approx(abs(0.72 - right))
+    assert metrics.ece_uncalibrated == pytest.approx(abs(sure - right))
+    assert metrics.ece == pytest.approx(abs(0.72 - right))
 
 
 def test_names_the_model_and_the_data(dataset):
-    figures = evaluate(ColourReader(), dataset).metrics
-    assert figures.model == ModelFacts(
+    metrics = evaluate(ColourReader(), dataset).metrics
+    assert metrics.model == ModelFacts(
         name="colour-reader", version="1.0.0", weights_sha256="ab" * 32
     )
-    assert figures.data == DataFacts(name="Twelve pictures", images=12)
+    assert metrics.data == DataFacts(name="Twelve pictures", images=12)
 
 
 def test_written_files_hold_the_evaluation(dataset, tmp_path):
@@ -249,7 +249,7 @@ def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
     result.write(tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
-    def full_disk(figures: object) -> str:
+    def full_disk(metrics: object) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("cadlib.evaluation.evaluate.metrics_json", full_disk)
@@ -262,11 +262,11 @@ def test_a_failed_write_leaves_the_former_files(dataset, tmp_path, monkeypatch):
 def test_metrics_of_known_probabilities_are_the_summary_of_the_labelled_rows():
     table = table_of(["NV", None, "MEL", "UNK", "NV"])
     probabilities = np.random.default_rng(0).dirichlet(np.ones(8), 5)
-    figures = build_metrics(table, probabilities)
+    metrics = build_metrics(table, probabilities)
     labels = np.array([CODES.index(code) for code in ("NV", "MEL", "NV")])
     summary = summarise(labels, probabilities[[0, 2, 4]])
-    of_figures = {name: getattr(figures, name) for name in summary.__struct_fields__}
-    assert of_figures == structs.asdict(summary)
+    of_metrics = {name: getattr(metrics, name) for name in summary.__struct_fields__}
+    assert of_metrics == structs.asdict(summary)
 
 
 def test_subgroups_are_size_archive_age_sex_and_site():
@@ -311,9 +311,9 @@ def test_images_of_unknown_size_are_a_subgroup():
 
 def test_metrics_json_is_strict_even_without_an_image():
     text = metrics_json(build_metrics(table_of([]), np.empty((0, 8)), [POINT]))
-    figures = json.loads(text, parse_constant=pytest.fail)
-    assert figures["operating_points"][0]["sensitivity"] is None
-    assert figures["subgroups"] == {}
+    metrics = json.loads(text, parse_constant=pytest.fail)
+    assert metrics["operating_points"][0]["sensitivity"] is None
+    assert metrics["subgroups"] == {}
 
 
 def test_rejects_probabilities_of_another_length():
@@ -341,8 +341,8 @@ def test_the_table_shows_every_metric_with_its_n(dataset):
 
 
 def test_the_columns_of_the_table_are_aligned():
-    figures = build_metrics(table_of(["NV", "MEL"]), np.eye(8)[[1, 0]])
-    block = metrics_table(figures).split("\n\n")[2].splitlines()
+    metrics = build_metrics(table_of(["NV", "MEL"]), np.eye(8)[[1, 0]])
+    block = metrics_table(metrics).split("\n\n")[2].splitlines()
     assert len(block) == 9
     assert len({len(line) for line in block}) == 1
 

@@ -81,7 +81,7 @@ def test_a_map_is_unfaithful_where_blanking_its_peak_changes_nothing(picture):
     assert scores_of(picture, spot(20, 20), model=Inverted())[0] < -0.5
 
 
-def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_figure(picture):
+def test_a_flat_map_and_an_answer_that_nothing_changes_have_no_metric(picture):
     assert np.isnan(
         scores_of(picture, np.zeros((SIDE, SIDE), np.float32), np.ones((SIDE, SIDE), np.float32))
     ).all()

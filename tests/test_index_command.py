@@ -59,8 +59,8 @@ def test_a_second_run_writes_the_same_bytes(drawn_model_folder, data):
 
 
 def test_a_model_whose_test_split_is_unread_is_measured_on_validation(drawn_model_folder, data):
-    figures = read_json(drawn_model_folder / METRICS_FILE)
-    change_file(drawn_model_folder, METRICS_FILE, json.dumps(figures | figures["validation"]))
+    metrics = read_json(drawn_model_folder / METRICS_FILE)
+    change_file(drawn_model_folder, METRICS_FILE, json.dumps(metrics | metrics["validation"]))
     assert indexed(drawn_model_folder, data) == 0
     similar_cases = read_json(drawn_model_folder / METRICS_FILE)["neighbours"]
     assert similar_cases["data"]["split"] == "validation"
@@ -87,10 +87,10 @@ def test_missing_images_are_counted_in_the_card(drawn_model_folder, data):
     )
 
 
-def test_figures_of_other_weights_are_refused_before_any_work(drawn_model_folder, data, capsys):
-    figures = read_json(drawn_model_folder / METRICS_FILE)
-    figures["model"]["weights_sha256"] = "0" * 64
-    change_file(drawn_model_folder, METRICS_FILE, json.dumps(figures))
+def test_metrics_of_other_weights_are_refused_before_any_work(drawn_model_folder, data, capsys):
+    metrics = read_json(drawn_model_folder / METRICS_FILE)
+    metrics["model"]["weights_sha256"] = "0" * 64
+    change_file(drawn_model_folder, METRICS_FILE, json.dumps(metrics))
     assert indexed(drawn_model_folder, data) == 1
     assert "of the model's weights" in capsys.readouterr().err
 
@@ -110,7 +110,7 @@ def test_the_card_of_a_model_without_an_index_names_the_command(drawn_model_fold
     assert "python -m cadlib index --model isic2019 --data DIR" in text
 
 
-def test_the_shipped_figures_name_the_test_split():
+def test_the_shipped_metrics_name_the_test_split():
     from cadlib.model.record import find_model
 
     similar_cases = read_json(find_model("isic2019") / METRICS_FILE)["neighbours"]

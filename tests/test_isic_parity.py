@@ -1,4 +1,4 @@
-"""Our figures are those of the ISIC Challenge's own scorer, read from the files that `evaluate` writes."""
+"""Our metrics are those of the ISIC Challenge's own scorer, read from the files that `evaluate` writes."""
 
 import csv
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 
 @pytest.fixture
 def scorer(monkeypatch):
-    """Return the modules of the official scorer that read CSV files and compute the figures."""
+    """Return the modules of the official scorer that read CSV files and compute the metrics."""
     # its last release was written for pandas 2, which had DataFrame.map under another name
     monkeypatch.setattr(pd.DataFrame, "applymap", pd.DataFrame.map, raising=False)
     from isic_challenge_scoring import load_csv, metrics
@@ -47,7 +47,7 @@ def sample():
 
 
 def scored(scorer, ours, truth_path, predictions_path, codes):
-    """Compare our figures with those of the scorer for the two files of a challenge."""
+    """Compare our metrics with those of the scorer for the two files of a challenge."""
     load_csv, metrics = scorer
     with truth_path.open() as truth_file, predictions_path.open() as predictions_file:
         truth, weights = load_csv.parse_truth_csv(truth_file)

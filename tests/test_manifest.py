@@ -364,7 +364,7 @@ def test_a_folder_of_the_former_version_is_refused_with_the_command(former_folde
         Model.load(former_folder)
 
 
-def test_migration_keeps_weights_figures_and_answers(former_folder, model, capsys):
+def test_migration_keeps_weights_metrics_and_answers(former_folder, model, capsys):
     shipped = find_model("isic2019")
     assert main(["model", "migrate", "--model", str(former_folder)]) == 0
     assert model.record.model_id in capsys.readouterr().out

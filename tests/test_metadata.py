@@ -33,7 +33,7 @@ from cadlib.model.metadata.fitting import (
     loss_and_slope,
     out_of_fold,
 )
-from cadlib.model.metadata.trial import FIGURES, Difference, compare, helps, parts_of
+from cadlib.model.metadata.trial import METRICS, Difference, compare, helps, parts_of
 from cadlib.taxonomy import CODES, MALIGNANT
 
 POINT = OperatingPoint("balanced", 0.4, 0.95, 0.8, 9, 9, "validation", PointIntervals(None, None))
@@ -321,7 +321,7 @@ def test_a_table_without_facts_has_no_trial(age_sample):
     )
 
 
-NOTHING = {name: Difference(0.5, 0.5, -0.1, 0.1) for name in FIGURES}
+NOTHING = {name: Difference(0.5, 0.5, -0.1, 0.1) for name in METRICS}
 AUC_BETTER = {**NOTHING, "malignant_auc": Difference(0.5, 0.6, 0.01, 0.1)}
 NLL_BETTER = {**NOTHING, "nll": Difference(0.5, 0.4, -0.2, -0.01)}
 
@@ -347,7 +347,7 @@ def test_metadata_is_kept_only_where_it_helps_in_every_archive_and_harms_nowhere
     assert helps(differences) is expected
 
 
-def test_a_file_that_keeps_evidence_against_its_own_figures_is_refused(age_sample):
+def test_a_file_that_keeps_evidence_against_its_own_metrics_is_refused(age_sample):
     table, probabilities, labels, _, lesions = age_sample
     trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
     without_effect = MetadataTrial({"archive A": NOTHING}, None, ())
@@ -362,13 +362,13 @@ def test_the_same_probabilities_differ_nowhere(age_sample):
     comparison = compare(
         labels, probabilities, probabilities, lesions, parts_of(table, 150), draws=50
     )
-    for figures in comparison.values():
-        assert {difference.verdict(name) for name, difference in figures.items()} == {0}
-        assert figures["nll"].low == figures["nll"].high == 0
-        assert figures["nll"].before == pytest.approx(-np.log(0.497), abs=1e-4)
+    for metrics in comparison.values():
+        assert {difference.verdict(name) for name, difference in metrics.items()} == {0}
+        assert metrics["nll"].low == metrics["nll"].high == 0
+        assert metrics["nll"].before == pytest.approx(-np.log(0.497), abs=1e-4)
 
 
-def test_a_difference_is_judged_by_the_way_its_figure_is_better():
+def test_a_difference_is_judged_by_the_way_its_metric_is_better():
     lower = Difference(0.5, 0.4, -0.2, -0.1)
     assert lower.verdict("malignant_auc") == -1
     assert lower.verdict("nll") == 1

@@ -58,13 +58,13 @@ def test_sections_of_validation_stay_at_the_top_when_the_test_split_is_measured(
     assert metrics.saliency == shipped.saliency
 
 
-def test_figures_of_other_weights_are_not_those_of_the_model(model_folder):
+def test_metrics_of_other_weights_are_not_those_of_the_model(model_folder):
     retrained = with_member(read_record(model_folder), weights_sha256="cd" * 32)
     with pytest.raises(ModelInvalid, match="to be of the model's weights, cdcdcdcdcdcdcdcd"):
         metrics_file.measured(model_folder, retrained)
 
 
-def test_figures_without_the_newest_keys_keep_their_place_beside_new_ones(model_folder):
+def test_metrics_without_the_newest_keys_keep_their_place_beside_new_ones(model_folder):
     """The shipped metrics.json has no calibration of the malignant probability; a new validation has."""
     record = read_record(model_folder)
     former = metrics_file.measured(model_folder, record)
@@ -77,7 +77,7 @@ def test_figures_without_the_newest_keys_keep_their_place_beside_new_ones(model_
     assert joined.validation.malignant_ece == 0.1
 
 
-def test_the_shipped_figures_have_counts_of_both_kinds(model_folder):
+def test_the_shipped_metrics_have_counts_of_both_kinds(model_folder):
     metrics = metrics_file.measured(model_folder, read_record(model_folder))
     images = Counts.of(metrics)
     point = metrics.operating_points[0]
@@ -86,7 +86,7 @@ def test_the_shipped_figures_have_counts_of_both_kinds(model_folder):
     assert not images.partial
 
 
-def test_new_figures_replace_a_file_that_this_version_cannot_use(model_folder, caplog):
+def test_new_metrics_replace_a_file_that_this_version_cannot_use(model_folder, caplog):
     record = read_record(model_folder)
     metrics = metrics_file.measured(model_folder, record)
     older = json.loads((model_folder / METRICS_FILE).read_bytes())

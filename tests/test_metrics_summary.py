@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from cadlib.metrics import classification
-from cadlib.metrics.summary import BEFORE_CALIBRATION, FIGURES, bootstrap, summarise
+from cadlib.metrics.summary import BEFORE_CALIBRATION, METRICS, bootstrap, summarise
 from cadlib.metrics.summary_schema import FullSummary
 from cadlib.model.metrics_file import metrics_json
 from cadlib.taxonomy import CODES
@@ -34,14 +34,14 @@ def summary(labels) -> FullSummary:
     return summarise(labels, lean(labels), uncalibrated=lean(labels, seed=1))
 
 
-def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
+def test_a_summary_has_every_metric_as_metrics_computes_it(labels, summary):
     assert (summary.n, summary.n_lesions, summary.n_classes) == (400, 400, 8)
     assert sum(summary.n_by_class.values()) == 400
-    for figure in FIGURES:
-        expected = figure.compute(labels, lean(labels))
-        value = getattr(summary, figure.name)
-        assert (list(value.values()) if figure.keys else value) == pytest.approx(expected.tolist())
-        assert list(value) == list(figure.keys) if figure.keys else isinstance(value, float)
+    for metric in METRICS:
+        expected = metric.compute(labels, lean(labels))
+        value = getattr(summary, metric.name)
+        assert (list(value.values()) if metric.keys else value) == pytest.approx(expected.tolist())
+        assert list(value) == list(metric.keys) if metric.keys else isinstance(value, float)
     assert summary.ece_uncalibrated == classification.expected_calibration_error(
         labels, lean(labels, seed=1)
     )
@@ -51,20 +51,20 @@ def test_a_summary_has_every_figure_as_metrics_computes_it(labels, summary):
     assert len(summary.reliability) == 15
 
 
-def test_every_figure_has_an_interval_about_it(summary):
-    for figure in (*FIGURES, *BEFORE_CALIBRATION):
-        values = getattr(summary, figure.name)
-        intervals = getattr(summary.intervals, figure.name)
+def test_every_metric_has_an_interval_about_it(summary):
+    for metric in (*METRICS, *BEFORE_CALIBRATION):
+        values = getattr(summary, metric.name)
+        intervals = getattr(summary.intervals, metric.name)
         pairs = (
-            [(values[k], intervals[k]) for k in figure.keys]
-            if figure.keys
+            [(values[k], intervals[k]) for k in metric.keys]
+            if metric.keys
             else [(values, intervals)]
         )
         for value, (low, high) in pairs:
             assert low < high
             assert low <= value
             assert (
-                value <= high or "ece" in figure.name
+                value <= high or "ece" in metric.name
             )  # the noise of its bins adds to a calibration error
 
 
@@ -114,7 +114,7 @@ def test_draws_that_all_agree_make_no_interval():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_changes_no_figure(seed, random):
+def test_the_order_of_the_rows_changes_no_metric(seed, random):
     labels = np.random.default_rng(seed).integers(0, 8, 50)
     order = random.sample(range(50), 50)
     here = summarise(labels, lean(labels), draws=1)
@@ -139,7 +139,7 @@ def test_the_order_of_the_rows_changes_no_figure(seed, random):
     [NOTHING, (np.array([NV, NV]), np.eye(8)[[NV, MEL]])],
     ids=["no images", "one class"],
 )
-def test_a_summary_is_strict_json_where_figures_are_not_defined(labels, probabilities):
+def test_a_summary_is_strict_json_where_metrics_are_not_defined(labels, probabilities):
     summary = summarise(labels, probabilities)
     assert msgspec.convert(json.loads(metrics_json(summary)), FullSummary) == summary
     assert summary.malignant_auc is None

@@ -3,7 +3,7 @@ import json
 import msgspec
 from msgspec import structs
 
-from cadlib.metrics.tables import figure_text
+from cadlib.metrics.tables import metric_text
 from cadlib.model import card
 from cadlib.model.metrics_file import Metrics, metrics_json
 from cadlib.model.record import CARD_FILE, METRICS_FILE, find_model, read_record
@@ -15,56 +15,56 @@ def shipped():
     return folder, read_record(folder), json.loads((folder / METRICS_FILE).read_text())
 
 
-def render(record, figures):
+def render(record, metrics):
     """Return the card of the metrics in a JSON object."""
-    return card.render(record, msgspec.convert(figures, Metrics))
+    return card.render(record, msgspec.convert(metrics, Metrics))
 
 
 def test_the_shipped_card_is_rendered_from_its_metrics():
-    folder, record, figures = shipped()
-    assert (folder / CARD_FILE).read_text(encoding="utf-8") == render(record, figures)
+    folder, record, metrics = shipped()
+    assert (folder / CARD_FILE).read_text(encoding="utf-8") == render(record, metrics)
 
 
-def test_a_changed_figure_changes_the_card():
-    _, record, figures = shipped()
-    before = render(record, figures)
-    figures["balanced_accuracy"] = 0.125
-    after = render(record, figures)
+def test_a_changed_metric_changes_the_card():
+    _, record, metrics = shipped()
+    before = render(record, metrics)
+    metrics["balanced_accuracy"] = 0.125
+    after = render(record, metrics)
     assert "| 0.125 (" not in before
     assert "| 0.125 (" in after
 
 
 def test_the_card_explains_prediction_sets_and_their_data():
-    _, record, shipped_figures = shipped()
-    figures = {
-        **shipped_figures,
+    _, record, shipped_metrics = shipped()
+    metrics = {
+        **shipped_metrics,
         "prediction_sets": {
-            "target": 0.9, "coverage": {**shipped_figures["auc"], "MEL": 0.875},
+            "target": 0.9, "coverage": {**shipped_metrics["auc"], "MEL": 0.875},
             "overall": 0.913, "size": 1.84, "empty": 0.021,
             "intervals": {"coverage": dict.fromkeys(CODES), "overall": [0.9, 0.93], "size": None, "empty": None},
         },
     }  # fmt: skip
-    text = render(record, figures)
+    text = render(record, metrics)
     assert "0.91 (95 % CI 0.90 to 0.93) of all images" in text
     assert "| Melanoma (MEL) |" in text
     assert "| 0.875 |" in text
-    assert f"measured on the {figures['data']['split']} split" in text
+    assert f"measured on the {metrics['data']['split']} split" in text
     assert "## Prediction sets" not in render(
-        record, {k: v for k, v in figures.items() if k != "prediction_sets"}
+        record, {k: v for k, v in metrics.items() if k != "prediction_sets"}
     )
 
 
 def test_the_card_states_a_missing_audit():
-    _, record, figures = shipped()
-    text = render(structs.replace(record, audit=None), figures)
+    _, record, metrics = shipped()
+    text = render(structs.replace(record, audit=None), metrics)
     assert "## Leak audit" in text
     assert "Not audited: it is not known" in text
     assert "validated" not in text
 
 
 def compared(change, interval=(-0.2, -0.1)):
-    """Return the comparison of one archive, every figure with the same change."""
-    figure = {"with": 0.7, "without": None if change is None else 0.7 + change, "change": change}
+    """Return the comparison of one archive, every metric with the same change."""
+    metric = {"with": 0.7, "without": None if change is None else 0.7 + change, "change": change}
     of_change = None if change is None else list(interval)
     within = {"with": [0.5, 0.75], "without": [0.5, 0.75], "change": of_change}
     names = ("balanced_accuracy", "malignant_auc", "melanoma_auc")
@@ -75,13 +75,13 @@ def compared(change, interval=(-0.2, -0.1)):
         "trained_on": 9041,
         "left_out": 7853,
         "intervals": dict.fromkeys(names, within),
-        **dict.fromkeys(names, figure),
+        **dict.fromkeys(names, metric),
     }
 
 
 def test_the_card_shows_the_loss_across_archives_with_its_settings():
-    _, record, figures = shipped()
-    figures["across_archives"] = {
+    _, record, metrics = shipped()
+    metrics["across_archives"] = {
         "data": "isic2019",
         "split_sha256": "ab" * 32,
         "git_commit": "0" * 40,
@@ -93,7 +93,7 @@ def test_the_card_shows_the_loss_across_archives_with_its_settings():
             "MSK": compared(None),
         },
     }
-    text = render(record, figures)
+    text = render(record, metrics)
     assert "balanced accuracy changed by −0.15 (BCN20000) to −0.05 (HAM10000)" in text
     assert "resnet18, 112 px, 3 epochs, 1,584 steps each" in text
     row = next(line for line in text.splitlines() if line.startswith("| BCN20000 |"))
@@ -113,43 +113,43 @@ def test_the_card_shows_the_loss_across_archives_with_its_settings():
 
 
 def test_the_card_states_a_missing_comparison_across_archives():
-    _, record, figures = shipped()
-    figures.pop("across_archives", None)
+    _, record, metrics = shipped()
+    metrics.pop("across_archives", None)
     assert (
         "## Results on unseen archives\n\nNot measured: it is not known how much worse"
-        in render(record, figures)
+        in render(record, metrics)
     )
 
 
 def test_the_card_marks_an_undefined_metric():
-    _, record, figures = shipped()
-    figures["auc"]["DF"] = None
+    _, record, metrics = shipped()
+    metrics["auc"]["DF"] = None
     row = next(
-        line for line in render(record, figures).splitlines() if line.startswith("| Dermatofibroma")
+        line for line in render(record, metrics).splitlines() if line.startswith("| Dermatofibroma")
     )
     assert row.endswith("| not defined |")
 
 
 def test_the_card_lists_every_limit_and_the_licence():
-    _, record, figures = shipped()
-    text = render(record, figures)
+    _, record, metrics = shipped()
+    text = render(record, metrics)
     for text_of_record in (*record.known_limits, record.data_licence, record.intended_use):
         assert text_of_record in text
 
 
 def test_the_card_states_missing_robustness_results():
-    _, record, figures = shipped()
-    figures.pop("robustness", None)
-    text = render(record, figures)
+    _, record, metrics = shipped()
+    metrics.pop("robustness", None)
+    text = render(record, metrics)
     assert "## Robustness to image degradation" not in text
     assert "The performance on degraded images was not measured" in text
 
 
 def test_every_corruption_has_a_row_with_its_falls(across_damage):
-    _, record, figures = shipped()
+    _, record, metrics = shipped()
     parsed = json.loads(metrics_json(across_damage(record)))
     rows = (
-        render(record, {**figures, "robustness": parsed})
+        render(record, {**metrics, "robustness": parsed})
         .split("## Robustness to image degradation")[1]
         .splitlines()
     )
@@ -157,18 +157,18 @@ def test_every_corruption_has_a_row_with_its_falls(across_damage):
         [row] = [line for line in rows if line.startswith(f"| {name} |")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[2].split()[0] == f"{part['balanced_accuracy_fall']['5']:.3f}"
-        assert cells[3] == figure_text(
+        assert cells[3] == metric_text(
             part["malignant_auc_fall"]["mean"], part["intervals"]["malignant_auc_fall"]["mean"]
         )
         assert cells[5] == f"{part['relative_error']:.3f}"
 
 
 def test_the_card_shows_the_effect_of_rotation_and_the_worst_damage(across_damage):
-    _, record, figures = shipped()
+    _, record, metrics = shipped()
     parsed = json.loads(metrics_json(across_damage(record)))
     parsed["corruptions"]["hair"]["balanced_accuracy_fall"]["mean"] = 0.9
     parsed["flips"]["rate"]["mean"] = 0.1234
-    text = render(record, {**figures, "robustness": parsed})
+    text = render(record, {**metrics, "robustness": parsed})
     assert "The most harmful degradations are hair (" in text
     assert "The top diagnosis changes in 0.12 (95 % CI " in text
     assert (
@@ -178,9 +178,9 @@ def test_the_card_shows_the_effect_of_rotation_and_the_worst_damage(across_damag
 
 
 def saliency_metrics(**changes):
-    """Return a result of `sanity.measure`, with figures that can be recognised."""
+    """Return a result of `sanity.measure`, with metrics that can be recognised."""
     keys = ("grad-cam", "grad-cam++", "hirescam", "layercam", "eigencam")
-    figures = {
+    metrics = {
         "faithfulness": {**dict.fromkeys(keys, 0.5), "random": 0.001, "centre": 0.321},
         "gain": {**dict.fromkeys(keys, 0.0), "layercam": 0.0625},
         "stability": {**dict.fromkeys(keys, 0.7), "random": 0.002},
@@ -198,7 +198,7 @@ def saliency_metrics(**changes):
         "data": {"name": "drawn", "split": "validation"},
         "sample": {"of": 90, "strata": "diagnosis and archive", "seed": 0},
         "n": 60, "n_lesions": 50,
-        **figures,
+        **metrics,
         "by_diagnosis": {
             **by_diagnosis,
             "intervals": dict.fromkeys(("faithfulness", "unreadable"), dict.fromkeys(CODES)),
@@ -206,7 +206,7 @@ def saliency_metrics(**changes):
         "limits": {"faithfulness": 0.4444, "stability": 0.3333},
         "best": "grad-cam",
         "intervals": {
-            **{name: dict.fromkeys(values) for name, values in figures.items()},
+            **{name: dict.fromkeys(values) for name, values in metrics.items()},
             "gain": {**dict.fromkeys(keys), "layercam": [0.03125, 0.1]},
         },
         **changes,
@@ -214,15 +214,15 @@ def saliency_metrics(**changes):
 
 
 def saliency_section(saliency):
-    _, record, figures = shipped()
+    _, record, metrics = shipped()
     return (
-        render(record, {**figures, "saliency": saliency})
+        render(record, {**metrics, "saliency": saliency})
         .split("## Saliency maps")[1]
         .split("\n## ")[0]
     )
 
 
-def test_every_map_has_a_row_with_its_figures_in_the_card():
+def test_every_map_has_a_row_with_its_metrics_in_the_card():
     text = saliency_section(saliency_metrics())
     assert (
         "60 images of 50 lesions (a random sample, by diagnosis and archive, of the 90 images of the validation"
@@ -259,13 +259,13 @@ def test_the_card_states_missing_saliency_results():
 
 
 def test_the_card_shows_the_effect_of_age_sex_and_site(taught_folder):
-    _, _, figures = shipped()
+    _, _, metrics = shipped()
     record = read_record(taught_folder)
-    card_text = render(record, figures)
+    card_text = render(record, metrics)
     assert "so the model uses them" in card_text
     assert "| archive A | +0.100 (+0.100 to +0.100) |" in card_text
     without_evidence = structs.replace(record.metadata, logits=None)
     assert "did not help in every archive" in render(
-        structs.replace(record, metadata=without_evidence), figures
+        structs.replace(record, metadata=without_evidence), metrics
     )
-    assert "## Age, sex and site" not in render(structs.replace(record, metadata=None), figures)
+    assert "## Age, sex and site" not in render(structs.replace(record, metadata=None), metrics)

@@ -27,7 +27,7 @@ def labels():
 def test_a_model_compared_with_itself_has_no_difference(labels):
     first_model = answers(labels, 1.0)
     comparison = compare(labels, first_model, first_model, np.arange(400), draws=100)
-    for part in comparison.figures.values():
+    for part in comparison.metrics.values():
         assert part.difference == 0
         assert part.better is None
     for test in comparison.tests.values():
@@ -41,31 +41,31 @@ def test_a_better_model_is_better_by_every_metric_in_both_orders(labels):
     comparison = compare(labels, worse, better, np.arange(400), draws=200)
     reversed_comparison = compare(labels, better, worse, np.arange(400), draws=200)
     for name in ("balanced_accuracy", "malignant_auc", "melanoma_auc", "brier", "specificity"):
-        assert (comparison.figures[name].better, reversed_comparison.figures[name].better) == (
+        assert (comparison.metrics[name].better, reversed_comparison.metrics[name].better) == (
             "second",
             "first",
         )
-        assert comparison.figures[name].difference == pytest.approx(
-            -reversed_comparison.figures[name].difference
+        assert comparison.metrics[name].difference == pytest.approx(
+            -reversed_comparison.metrics[name].difference
         )
-    assert comparison.figures["brier"].difference < 0
+    assert comparison.metrics["brier"].difference < 0
     assert comparison.tests["right"].exact < 1e-6
 
 
-def test_the_figures_are_those_of_scikit_learn(labels):
+def test_the_metrics_are_those_of_scikit_learn(labels):
     first_model = answers(labels, 1.0)
     second_model = answers(labels, 2.0, seed=2)
-    figures = compare(labels, first_model, second_model, np.arange(400), draws=20).figures
-    assert figures["melanoma_auc"].first == pytest.approx(
+    metrics = compare(labels, first_model, second_model, np.arange(400), draws=20).metrics
+    assert metrics["melanoma_auc"].first == pytest.approx(
         roc_auc_score(labels == 0, first_model.probabilities[:, 0])
     )
-    assert figures["brier"].second == pytest.approx(
+    assert metrics["brier"].second == pytest.approx(
         brier_score_loss(labels, second_model.probabilities, scale_by_half=False)
     )
     truth = classification.malignant_truth(labels)
     referred = classification.malignant_probability(second_model.probabilities) >= 0.3
-    assert figures["sensitivity"].second == pytest.approx(referred[truth].mean())
-    assert figures["specificity"].second == pytest.approx((~referred[~truth]).mean())
+    assert metrics["sensitivity"].second == pytest.approx(referred[truth].mean())
+    assert metrics["specificity"].second == pytest.approx((~referred[~truth]).mean())
     assert (
         melanoma_auc(labels, first_model.probabilities)
         == classification.class_auc(labels, first_model.probabilities)[CODES.index("MEL")]
@@ -76,8 +76,8 @@ def test_each_model_refers_at_its_own_threshold(labels):
     first_model = answers(labels, 1.0, threshold=0.3)
     never = Answers(first_model.probabilities, 1.0)
     comparison = compare(labels, first_model, never, np.arange(400), draws=20)
-    assert comparison.figures["sensitivity"].second == 0
-    assert comparison.figures["specificity"].second == 1
+    assert comparison.metrics["sensitivity"].second == 0
+    assert comparison.metrics["specificity"].second == 1
     assert comparison.tests["malignant referred"].only_second == 0
     assert comparison.tests["benign not referred"].only_first == 0
     assert (
@@ -88,15 +88,15 @@ def test_each_model_refers_at_its_own_threshold(labels):
 
 
 def test_the_interval_is_paired(labels):
-    """Two models that share their noise differ by less than the figure of either is sure."""
+    """Two models that share their noise differ by less than the metric of either is sure."""
     first_model = answers(labels, 1.0)
     second_model = Answers(0.95 * first_model.probabilities + 0.05 * np.eye(8)[labels], 0.3)
     independent = answers(labels, 1.0, seed=3)
     lesions = np.arange(400)
-    paired = compare(labels, first_model, second_model, lesions, draws=300).figures[
+    paired = compare(labels, first_model, second_model, lesions, draws=300).metrics[
         "balanced_accuracy"
     ]
-    unpaired = compare(labels, first_model, independent, lesions, draws=300).figures[
+    unpaired = compare(labels, first_model, independent, lesions, draws=300).metrics[
         "balanced_accuracy"
     ]
     assert np.ptp(paired.interval) < 0.6 * np.ptp(unpaired.interval)
@@ -109,7 +109,7 @@ def test_images_of_one_lesion_make_the_interval_wider(labels):
     grouped = compare(np.repeat(labels[:100], 4), *four, np.repeat(np.arange(100), 4), draws=300)
     alone = compare(np.repeat(labels[:100], 4), *four, np.arange(400), draws=300)
     for name in ("malignant_auc", "brier"):
-        assert np.ptp(grouped.figures[name].interval) > 1.5 * np.ptp(alone.figures[name].interval)
+        assert np.ptp(grouped.metrics[name].interval) > 1.5 * np.ptp(alone.metrics[name].interval)
     assert grouped.tests["right"].exact > alone.tests["right"].exact
 
 

@@ -75,8 +75,8 @@ def small_detector(folder: Path) -> bytes:
 
 def small_metrics(folder: Path) -> bytes:
     """Return a few sections of a model's metrics.json."""
-    figures = read_json(folder / METRICS_FILE)
-    return json.dumps({key: figures[key] for key in ("n", "data", "intervals")}).encode()
+    metrics = read_json(folder / METRICS_FILE)
+    return json.dumps({key: metrics[key] for key in ("n", "data", "intervals")}).encode()
 
 
 @pytest.fixture(scope="module")

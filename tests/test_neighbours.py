@@ -232,21 +232,21 @@ def codes_of_cases(index, queries, probabilities) -> list[list[str]]:
 def test_the_accuracy_by_agreeing_cases_is_the_one_counted_by_hand(index):
     queries = part_of(60, 7, spread=1.0)
     probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
-    figures = measure(index, queries, probabilities)
+    metrics = measure(index, queries, probabilities)
     right = dict.fromkeys(map(str, range(6)), 0)
     for row, codes in enumerate(codes_of_cases(index, queries, probabilities)):
         top = CODES[probabilities[row].argmax()]
         right[str(codes.count(top))] += top == CODES[queries.labels[row]]
-    assert sum(figures.n_agreeing.values()) == 60
-    for count, n in figures.n_agreeing.items():
+    assert sum(metrics.n_agreeing.values()) == 60
+    for count, n in metrics.n_agreeing.items():
         expected = pytest.approx(right[count] / n) if n else None
-        assert figures.right_when_agreeing[count] == expected
+        assert metrics.right_when_agreeing[count] == expected
 
 
 def test_precision_and_votes_are_those_counted_by_hand(index):
     queries = part_of(60, 7, spread=1.0)
     probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
-    figures = measure(index, queries, probabilities)
+    metrics = measure(index, queries, probabilities)
     shares = []
     votes = []
     for row, codes in enumerate(codes_of_cases(index, queries, probabilities)):
@@ -254,20 +254,20 @@ def test_precision_and_votes_are_those_counted_by_hand(index):
         shares.append(codes.count(truth) / 5)
         vote = max(codes, key=lambda code: (codes.count(code), -codes.index(code)))
         votes.append(vote == truth)
-    assert figures.precision == pytest.approx(np.mean(shares))
-    assert figures.vote_accuracy == pytest.approx(np.mean(votes))
+    assert metrics.precision == pytest.approx(np.mean(shares))
+    assert metrics.vote_accuracy == pytest.approx(np.mean(votes))
 
 
 def test_the_measures_state_the_accuracy_of_the_model_and_an_interval(index):
     queries = part_of(60, 7, spread=1.0)
     probabilities = np.eye(8)[np.random.default_rng(3).integers(0, 8, 60)]
-    figures = measure(index, queries, probabilities)
+    metrics = measure(index, queries, probabilities)
     correct = probabilities.argmax(axis=1) == queries.labels
-    assert figures.model_accuracy == pytest.approx(correct.mean())
-    assert (figures.n, figures.n_lesions) == (60, 30)
-    low, high = figures.intervals.precision
-    assert low < figures.precision < high
-    assert figures.taken_for_training == 0
+    assert metrics.model_accuracy == pytest.approx(correct.mean())
+    assert (metrics.n, metrics.n_lesions) == (60, 30)
+    low, high = metrics.intervals.precision
+    assert low < metrics.precision < high
+    assert metrics.taken_for_training == 0
 
 
 def test_features_that_separate_diagnoses_find_the_true_one(index):

@@ -97,10 +97,10 @@ def test_the_record_states_where_the_weights_come_from(trained, tiny_folder):
 
 
 def test_metrics_are_those_of_the_validation_split(trained, tiny_folder):
-    figures = json.loads((tiny_folder / "metrics.json").read_text())
-    assert figures["data"]["split"] == "validation"
-    assert figures["n"] == len(trained.data.rows("validation"))
-    assert sum(map(sum, figures["confusion_matrix"])) == figures["n"]
+    metrics = json.loads((tiny_folder / "metrics.json").read_text())
+    assert metrics["data"]["split"] == "validation"
+    assert metrics["n"] == len(trained.data.rows("validation"))
+    assert sum(map(sum, metrics["confusion_matrix"])) == metrics["n"]
 
 
 def test_the_record_has_the_effect_of_age_sex_and_site(tiny_folder):
@@ -141,9 +141,9 @@ def test_evaluate_writes_test_metrics_into_the_model(trained, tiny_folder, evalu
     assert "The test split was not used." in (tiny_folder / "README.md").read_text()
     assert "measured on these same images (validation)" in (tiny_folder / "README.md").read_text()
     assert evaluated("test", "--into-model") == 0
-    figures = json.loads((tiny_folder / "metrics.json").read_text())
-    assert figures["data"]["split"] == "test"
-    assert figures["n"] == len(trained.data.rows("test"))
+    metrics = json.loads((tiny_folder / "metrics.json").read_text())
+    assert metrics["data"]["split"] == "test"
+    assert metrics["n"] == len(trained.data.rows("test"))
     card = (tiny_folder / "README.md").read_text()
     assert "The test split was used only for the results below." in card
     assert "fitted on other images, the validation split" in card
@@ -151,16 +151,16 @@ def test_evaluate_writes_test_metrics_into_the_model(trained, tiny_folder, evalu
     assert "| validation | " in card
 
 
-def test_operating_points_keep_their_thresholds_and_take_the_figures_of_the_test_split(
+def test_operating_points_keep_their_thresholds_and_take_the_metrics_of_the_test_split(
     tiny_folder, evaluated
 ):
     before = read_record(tiny_folder)
     assert {point.split for point in before.operating_points} == {"validation"}
     assert evaluated("test", "--into-model") == 0
     after = read_record(tiny_folder)
-    figures = json.loads((tiny_folder / "metrics.json").read_text())
+    metrics = json.loads((tiny_folder / "metrics.json").read_text())
     for old, new, measured in zip(
-        before.operating_points, after.operating_points, figures["operating_points"], strict=True
+        before.operating_points, after.operating_points, metrics["operating_points"], strict=True
     ):
         assert (new.name, new.threshold, new.split) == (old.name, old.threshold, "test")
         assert (new.sensitivity, new.specificity) == (
@@ -183,7 +183,7 @@ def test_test_metrics_come_first_in_either_order_of_evaluation(tiny_folder, eval
     assert read_record(tiny_folder).operating_points[0].split == "test"
 
 
-def test_a_write_that_fails_leaves_record_figures_and_card_as_they_were(
+def test_a_write_that_fails_leaves_record_metrics_and_card_as_they_were(
     tiny_folder, evaluated, monkeypatch
 ):
     before = {path.name: path.read_bytes() for path in tiny_folder.iterdir()}
@@ -212,8 +212,8 @@ def test_calibrate_restores_the_fit_and_drops_results_of_another_fit(
 ):
     assert evaluated("test", "--into-model") == 0
     fitted = read_record(tiny_folder)
-    figures = json.loads((tiny_folder / "metrics.json").read_text())
-    assert figures["data"]["split"] == "test"
+    metrics = json.loads((tiny_folder / "metrics.json").read_text())
+    assert metrics["data"]["split"] == "test"
     former_answers = json.loads((tiny_folder / "golden.json").read_text())["answers"]
     change_record(tiny_folder, {"temperature": {"small": 7.0, "large": 7.0}})
     assert main(["calibrate", "--model", "tiny", "--data", str(synthetic_dataset)]) == 0
@@ -221,7 +221,7 @@ def test_calibrate_restores_the_fit_and_drops_results_of_another_fit(
     new_metrics = json.loads((tiny_folder / "metrics.json").read_text())
     assert new_metrics["data"]["split"] == "validation"
     assert "validation" not in new_metrics
-    assert new_metrics["ece"] == pytest.approx(figures["validation"]["ece"], abs=1e-4)
+    assert new_metrics["ece"] == pytest.approx(metrics["validation"]["ece"], abs=1e-4)
     answers = json.loads((tiny_folder / "golden.json").read_text())["answers"]
     for former, new_answer in zip(former_answers, answers, strict=True):
         assert new_answer["probabilities"] == pytest.approx(former["probabilities"], abs=1e-4)
@@ -248,7 +248,7 @@ def test_evaluate_refuses_an_incomplete_split_for_the_model(
     ]
     assert main([*line, "--into-model"]) == 1
     n_split = len(rows)
-    message = f"Expected all {n_split:,} images of the split for the model's own figures "
+    message = f"Expected all {n_split:,} images of the split for the model's own results "
     assert f"{message}but found {n_split - 1:,}." in capsys.readouterr().err
     assert (tiny_folder / "metrics.json").read_bytes() == before
     assert main(line) == 0

@@ -85,7 +85,7 @@ def random_network() -> torch.nn.Module:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> Path:
-    """Return a folder of models: one network of random weights, with metrics of random figures."""
+    """Return a folder of models: one network of random weights, with random metrics."""
     network = random_network()
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     weights = save(tensors)
@@ -155,7 +155,7 @@ def tiny_record(
 
 
 def random_metrics(model_record: record.ModelRecord) -> EvaluationMetrics:
-    """Return the figures of a model that guesses, on pictures among which no dermatofibroma is."""
+    """Return the metrics of a model that guesses, on pictures among which no dermatofibroma is."""
     rng = np.random.default_rng(0)
     truth = rng.choice([code for code in CODES if code != "DF"], 150)
     images = [f"ISIC_{number:07}" for number in range(150)]
@@ -691,7 +691,7 @@ def test_removing_pictures_leads_back_to_the_empty_page(app, lesion):
     assert "Drop one or more" in words(page)
 
 
-def test_downloads_hold_every_file_with_its_figures_or_its_reason(app, lesion):
+def test_downloads_hold_every_file_with_its_results_or_its_reason(app, lesion):
     page = drop(app.run(), ("=one.png", lesion), ("bad.jpg", b"no picture"))
     rows = list(csv.DictReader(io.StringIO(ui.cases_csv(cases_of(page)))))
     assert [row["file"] for row in rows] == ["'=one.png", "bad.jpg"]  # no formula in a spreadsheet
@@ -1033,7 +1033,7 @@ def test_the_real_data_set_opens(app, data_dir, monkeypatch):
     assert len(tiles(page)) == 24
 
 
-def test_performance_shows_each_headline_figure_with_its_n(app):
+def test_performance_shows_each_headline_metric_with_its_n(app):
     page = opened(app, "performance")
     assert not page.exception
     assert [metric.label for metric in page.metric] == [
@@ -1162,10 +1162,10 @@ def test_performance_shows_the_test_split_first_and_validation_on_request(app, t
 def test_metrics_of_an_earlier_version_are_requested_again(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
-    figures = json.loads(before)
-    del figures["intervals"]
+    metrics = json.loads(before)
+    del metrics["intervals"]
     try:
-        change_file(path.parent, path.name, json.dumps(figures))
+        change_file(path.parent, path.name, json.dumps(metrics))
         page = opened(app, "performance")
     finally:
         change_file(path.parent, path.name, before)
@@ -1173,7 +1173,7 @@ def test_metrics_of_an_earlier_version_are_requested_again(app, tiny_models):
     assert "into-model" in page.error[0].value.replace("\\", "")
 
 
-def test_an_undefined_figure_is_shown_as_not_defined(app, tiny_models):
+def test_an_undefined_metric_is_shown_as_not_defined(app, tiny_models):
     path = tiny_models / "tiny" / record.METRICS_FILE
     before = path.read_text(encoding="utf-8")
     try:

@@ -27,7 +27,7 @@ from cadlib.metrics.classification import malignant_probability
 from cadlib.metrics.comparison_table import Compared
 from cadlib.metrics.image_counts import NO_DIAGNOSIS_NOTE
 from cadlib.metrics.subgroup_table import subgroup_rows
-from cadlib.metrics.tables import figure_text
+from cadlib.metrics.tables import metric_text
 from cadlib.metrics.thresholds import trade_offs
 from cadlib.model import metrics_file
 from cadlib.model.record import CARD_FILE, METRICS_FILE, read_json, read_record
@@ -113,7 +113,7 @@ def subject_of(drawn_model, drawn_images, tmp_path_factory):
     return subject
 
 
-def test_a_report_without_a_diagnosis_has_the_figures_of_malignancy(subject_of):
+def test_a_report_without_a_diagnosis_has_the_metrics_of_malignancy(subject_of):
     read = Reader(render(subject_of(partial_labels.only_groups), "a test"))
     assert no_nan(read)
     assert read.text.count(NO_DIAGNOSIS_NOTE) == len(NOT_DEFINED_SECTIONS)
@@ -165,8 +165,8 @@ def test_a_report_on_benign_images_marks_undefined_metrics(subject_of):
         (partial_labels.only_benign, "16"),
     ],
 )
-def test_each_subgroup_states_how_many_images_are_behind_its_figures(subject_of, change, n):
-    rows = subgroup_rows(subject_of(change).metrics, figure_text)
+def test_each_subgroup_states_how_many_images_are_behind_its_metrics(subject_of, change, n):
+    rows = subgroup_rows(subject_of(change).metrics, metric_text)
     assert rows[0]["n"] == n
     assert "ECE malignant" in rows[0]
 
@@ -212,8 +212,8 @@ def test_two_models_are_compared_on_images_that_are_only_malignant_or_benign(
 def test_a_kept_evaluation_of_partial_labels_is_read_back(model, drawn_dataset, tmp_path):
     dataset = replace(drawn_dataset, table=partial_labels.every_other_group(drawn_dataset.table))
     make_evaluation(tmp_path / "kept", model, dataset, ignore)
-    figures = read_json(tmp_path / "kept" / METRICS_FILE)
-    assert (figures["n"], figures["n_malignant"], sum(figures["n_by_class"].values())) == (
+    metrics = read_json(tmp_path / "kept" / METRICS_FILE)
+    assert (metrics["n"], metrics["n_malignant"], sum(metrics["n_by_class"].values())) == (
         32,
         16,
         16,
@@ -235,11 +235,11 @@ def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(
 ):
     partial_labels.change_labels(monkeypatch, partial_labels.only_groups)
     assert evaluation(tmp_path) == 0
-    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
-    assert (figures["n"], figures["n_malignant"], figures["balanced_accuracy"]) == (32, 16, None)
-    assert 0 < figures["malignant_auc"] < 1
-    assert all(0 <= point["specificity"] <= 1 for point in figures["operating_points"])
-    assert set(figures["prediction_sets"]["coverage"].values()) == {None}
+    metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
+    assert (metrics["n"], metrics["n_malignant"], metrics["balanced_accuracy"]) == (32, 16, None)
+    assert 0 < metrics["malignant_auc"] < 1
+    assert all(0 <= point["specificity"] <= 1 for point in metrics["operating_points"])
+    assert set(metrics["prediction_sets"]["coverage"].values()) == {None}
     printed = capsys.readouterr().out
     assert "32 images with a label, 0 of them with a diagnosis" in printed
     assert "n = 16 malignant, 16 benign" in printed
@@ -249,10 +249,10 @@ def test_evaluate_measures_malignancy_on_images_without_a_diagnosis(
 def test_evaluate_on_benign_images_has_a_specificity(drawn_dataset, tmp_path, monkeypatch):
     partial_labels.change_labels(monkeypatch, partial_labels.only_benign)
     assert evaluation(tmp_path) == 0
-    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
-    assert (figures["n"], figures["unlabelled"], figures["malignant_auc"]) == (16, 16, None)
-    assert {point["sensitivity"] for point in figures["operating_points"]} == {None}
-    assert all(0 <= point["specificity"] <= 1 for point in figures["operating_points"])
+    metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    assert (metrics["n"], metrics["unlabelled"], metrics["malignant_auc"]) == (16, 16, None)
+    assert {point["sensitivity"] for point in metrics["operating_points"]} == {None}
+    assert all(0 <= point["specificity"] <= 1 for point in metrics["operating_points"])
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report"])
@@ -289,14 +289,14 @@ def test_predictions_are_compared_with_labels_of_malignancy(
     labels.to_csv(truth, index=False)
     command = ["evaluate", "--predictions", str(predictions), "--ground-truth", str(truth)]
     assert main([*command, "--output", str(tmp_path / "again")]) == 0
-    figures = json.loads((tmp_path / "again" / METRICS_FILE).read_text())
-    assert (figures["n"], figures["n_malignant"], figures["accuracy"]) == (32, 16, None)
-    assert figures["malignant_auc"] is not None
+    metrics = json.loads((tmp_path / "again" / METRICS_FILE).read_text())
+    assert (metrics["n"], metrics["n_malignant"], metrics["accuracy"]) == (32, 16, None)
+    assert metrics["malignant_auc"] is not None
     dataset, _ = join_predictions(predictions, truth)
     assert dataset.table["malignant"].dtype == "boolean"
 
 
-def test_figures_without_a_diagnosis_do_not_become_the_models_own(
+def test_metrics_without_a_diagnosis_do_not_become_the_models_own(
     drawn_model_folder, drawn_dataset, tmp_path, monkeypatch, capsys
 ):
     partial_labels.change_labels(monkeypatch, partial_labels.only_groups)
@@ -344,7 +344,7 @@ def test_a_table_of_isic_2020_is_measured(drawn_dataset, tmp_path):
         )
         == 0
     )
-    figures = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
-    assert (figures["n"], figures["n_malignant"], figures["n_by_class"]["MEL"]) == (32, 16, 16)
-    assert 0 < figures["malignant_auc"] < 1
-    assert all(0 < point["specificity"] < 1 for point in figures["operating_points"])
+    metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text(), parse_constant=pytest.fail)
+    assert (metrics["n"], metrics["n_malignant"], metrics["n_by_class"]["MEL"]) == (32, 16, 16)
+    assert 0 < metrics["malignant_auc"] < 1
+    assert all(0 < point["specificity"] < 1 for point in metrics["operating_points"])

@@ -31,8 +31,8 @@ from cadlib.metrics.partial_labels import (
 from cadlib.metrics.subgroup_gaps import gaps
 from cadlib.metrics.summary import (
     BEFORE_CALIBRATION,
-    FIGURES,
-    Figure,
+    METRICS,
+    Metric,
     intervals,
     measured_point,
     summarise,
@@ -48,9 +48,9 @@ from tests.test_evaluation import table_of
 
 N = 300
 POINTS = (Threshold("balanced", 0.4), Threshold("rule-out", 0.2))
-MALIGNANT_FIGURES = tuple(figure.name for figure in FIGURES if figure.malignant)
-DIAGNOSIS_FIGURES = tuple(
-    figure.name for figure in (*FIGURES, *BEFORE_CALIBRATION) if not figure.malignant
+MALIGNANT_METRICS = tuple(metric.name for metric in METRICS if metric.malignant)
+DIAGNOSIS_METRICS = tuple(
+    metric.name for metric in (*METRICS, *BEFORE_CALIBRATION) if not metric.malignant
 )
 
 
@@ -185,7 +185,7 @@ def test_a_data_set_keeps_images_that_are_only_malignant_or_benign(tmp_path):
     assert table["diagnosis"].isna().tolist() == [True, False, True, True]
 
 
-# Figures
+# Metrics
 
 
 def test_labels_that_all_have_a_diagnosis_give_the_same_as_plain_ones(labels, full, lesions):
@@ -193,15 +193,15 @@ def test_labels_that_all_have_a_diagnosis_give_the_same_as_plain_ones(labels, fu
     assert summarise(every, leaning(labels), lesions, leaning(labels, seed=1), draws=200) == full
 
 
-def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, full, lesions):
+def test_the_metrics_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, full, lesions):
     """The definitions before partial labels give the same to the last digit."""
     probabilities = leaning(labels)
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(probabilities)
-    former = Figure(
+    former = Metric(
         "auc", lambda _, values, weights=None: classification.auc(values, truth, weights)
     )
-    precision = Figure(
+    precision = Metric(
         "precision",
         lambda _, values, weights=None: classification.average_precision(values, truth, weights),
     )
@@ -212,28 +212,28 @@ def test_the_figures_of_diagnosed_images_do_not_depend_on_the_new_ones(labels, f
         classification.average_precision(scores, truth)
     )
     assert full.intervals.malignant_average_precision == ends["precision"]
-    accuracy = Figure("accuracy", classification.accuracy)
+    accuracy = Metric("accuracy", classification.accuracy)
     assert (
         full.intervals.accuracy
         == intervals(labels, lesions, [(accuracy, probabilities)], 200)["accuracy"]
     )
 
 
-def test_malignant_figures_count_all_images(full, part, binary):
-    for figures in (part, binary):
-        assert (figures.n, figures.n_malignant, figures.n_lesions) == (
+def test_malignant_metrics_count_all_images(full, part, binary):
+    for metrics in (part, binary):
+        assert (metrics.n, metrics.n_malignant, metrics.n_lesions) == (
             N,
             full.n_malignant,
             N // 2,
         )
-        for name in MALIGNANT_FIGURES:
-            assert getattr(figures, name) == getattr(full, name)
-            assert getattr(figures.intervals, name) == getattr(full.intervals, name)
-        assert figures.roc["malignant"] == full.roc["malignant"]
-        assert figures.malignant_reliability == full.malignant_reliability
+        for name in MALIGNANT_METRICS:
+            assert getattr(metrics, name) == getattr(full, name)
+            assert getattr(metrics.intervals, name) == getattr(full.intervals, name)
+        assert metrics.roc["malignant"] == full.roc["malignant"]
+        assert metrics.malignant_reliability == full.malignant_reliability
 
 
-def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
+def test_metrics_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed, lesions, part):
     alone = summarise(
         labels[diagnosed],
         leaning(labels)[diagnosed],
@@ -242,7 +242,7 @@ def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed
         draws=200,
     )
     assert sum(part.n_by_class.values()) == diagnosed.sum()
-    for name in DIAGNOSIS_FIGURES:
+    for name in DIAGNOSIS_METRICS:
         assert getattr(part, name) == getattr(alone, name)
         assert getattr(part.intervals, name) == getattr(alone.intervals, name)
     for name in ("n_classes", "n_by_class", "confusion_matrix", "reliability"):
@@ -251,9 +251,9 @@ def test_figures_of_diagnoses_are_those_of_the_images_with_one(labels, diagnosed
         assert part.roc[code] == alone.roc[code]
 
 
-def test_figures_of_diagnoses_are_not_defined_without_one(binary):
+def test_metrics_of_diagnoses_are_not_defined_without_one(binary):
     assert msgspec.convert(json.loads(metrics_json(binary)), FullSummary) == binary
-    for name in DIAGNOSIS_FIGURES:
+    for name in DIAGNOSIS_METRICS:
         value = getattr(binary, name)
         assert set(value.values()) == {None} if isinstance(value, dict) else value is None
     assert np.sum(binary.confusion_matrix) == 0
@@ -261,7 +261,7 @@ def test_figures_of_diagnoses_are_not_defined_without_one(binary):
     assert (binary.n_classes, Counts.of(binary).diagnosed) == (0, 0)
 
 
-def test_malignant_figures_are_those_of_scikit_learn(labels, binary):
+def test_malignant_metrics_are_those_of_scikit_learn(labels, binary):
     truth = np.array(MALIGNANT)[labels]
     scores = classification.malignant_probability(leaning(labels))
     assert binary.malignant_auc == pytest.approx(roc_auc_score(truth, scores))
@@ -299,13 +299,13 @@ def test_benign_images_alone_have_a_specificity_and_no_sensitivity(labels):
     table = table_of(
         [None] * int(benign.sum()), malignant=pd.array([False] * int(benign.sum()), dtype="boolean")
     )
-    figures = build_metrics(table, leaning(labels)[benign], POINTS)
+    metrics = build_metrics(table, leaning(labels)[benign], POINTS)
     referred = classification.malignant_probability(leaning(labels)[benign]) >= POINTS[0].threshold
-    point = figures.operating_points[0]
+    point = metrics.operating_points[0]
     assert point.specificity == pytest.approx(1 - referred.mean())
     assert point.intervals.specificity[0] < point.specificity < point.intervals.specificity[1]
-    assert (point.sensitivity, figures.malignant_auc, point.n_malignant) == (None, None, 0)
-    assert figures.malignant_ece > 0
+    assert (point.sensitivity, metrics.malignant_auc, point.n_malignant) == (None, None, 0)
+    assert metrics.malignant_ece > 0
 
 
 def test_malignant_images_alone_have_a_sensitivity_and_no_specificity():
@@ -324,13 +324,13 @@ def test_any_labels_make_strict_json_and_a_table_without_nan(seed):
     malignant = pd.array([rng.choice([True, False, None]) for _ in range(size)], dtype="boolean")
     sets = ConformalSets(0.9, Quantiles(**dict.fromkeys(CODES, 0.8)))
     probabilities = rng.dirichlet(np.ones(8), size)
-    figures = build_metrics(
+    metrics = build_metrics(
         table_of(diagnoses, malignant=malignant), probabilities, POINTS, sets=sets
     )
-    assert msgspec.convert(json.loads(metrics_json(figures)), EvaluationMetrics) == figures
-    assert not re.search(r"\b(nan|None)\b", metrics_table(figures))
-    counts = Counts.of(figures)
-    assert 0 <= counts.diagnosed <= counts.n == size - figures.unlabelled - figures.unknown
+    assert msgspec.convert(json.loads(metrics_json(metrics)), EvaluationMetrics) == metrics
+    assert not re.search(r"\b(nan|None)\b", metrics_table(metrics))
+    counts = Counts.of(metrics)
+    assert 0 <= counts.diagnosed <= counts.n == size - metrics.unlabelled - metrics.unknown
 
 
 def test_prediction_sets_are_measured_on_images_with_a_diagnosis(labels, diagnosed):
@@ -356,16 +356,16 @@ def test_the_seven_classes_of_isic_2018_take_partial_labels(labels, diagnosed):
         ],
         malignant=pd.array(np.array(MALIGNANT)[labels], dtype="boolean"),
     )
-    figures = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
+    metrics = build_metrics(table, leaning(labels), POINTS, classes=CLASSES[7])
     assert (
-        figures.n_by_class["AKIEC"]
+        metrics.n_by_class["AKIEC"]
         == np.isin(labels[diagnosed], [CODES.index("AK"), CODES.index("SCC")]).sum()
     )
-    assert Counts.of(figures).malignant == np.array(MALIGNANT)[labels].sum()
-    assert figures.malignant_auc == build_metrics(table, leaning(labels)).malignant_auc
+    assert Counts.of(metrics).malignant == np.array(MALIGNANT)[labels].sum()
+    assert metrics.malignant_auc == build_metrics(table, leaning(labels)).malignant_auc
 
 
-def test_figures_of_an_earlier_version_have_counts_of_their_classes(full):
+def test_metrics_of_an_earlier_version_have_counts_of_their_classes(full):
     earlier = structs.replace(full, n_malignant=UNSET)
     assert Counts.of(earlier) == Counts.of(full)
 
@@ -373,15 +373,15 @@ def test_figures_of_an_earlier_version_have_counts_of_their_classes(full):
 # Gaps and comparison
 
 
-def test_gaps_in_malignant_figures_need_no_diagnosis(labels, lesions):
+def test_gaps_in_malignant_metrics_need_no_diagnosis(labels, lesions):
     inside = {"old": np.random.default_rng(2).random(N) < 0.5}
     options = {"permutations": 200, "draws": 50}
     named = gaps(labels, leaning(labels), lesions, inside, 0.4, **options)
     differences = gaps(
         partly(labels, np.zeros(N, bool)), leaning(labels), lesions, inside, 0.4, **options
     )
-    assert [gap.figure for gap in differences] == ["malignant_auc", "sensitivity", "specificity"]
-    named = [gap for gap in named if gap.figure != "balanced_accuracy"]
+    assert [gap.metric for gap in differences] == ["malignant_auc", "sensitivity", "specificity"]
+    named = [gap for gap in named if gap.metric != "balanced_accuracy"]
     for gap, named_gap in zip(differences, named, strict=True):
         assert gap.subgroup == named_gap.subgroup
         assert gap.rest == named_gap.rest
@@ -407,7 +407,7 @@ def test_a_gap_in_balanced_accuracy_is_that_of_the_images_with_a_diagnosis():
         0.4,
         **options,
     )
-    assert mixed[0].figure == alone[0].figure == "balanced_accuracy"
+    assert mixed[0].metric == alone[0].metric == "balanced_accuracy"
     assert (mixed[0].subgroup, mixed[0].rest) == (
         alone[0].subgroup,
         alone[0].rest,
@@ -420,7 +420,7 @@ def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
     named = compare(labels, model_a, model_b, lesions, draws=100)
     comparison = compare(partly(labels, np.zeros(N, bool)), model_a, model_b, lesions, draws=100)
     assert (comparison.n, comparison.n_diagnosed, named.n_diagnosed) == (N, 0, N)
-    for name, difference in comparison.figures.items():
+    for name, difference in comparison.metrics.items():
         if name in OF_DIAGNOSES:
             assert (difference.first, difference.difference, difference.interval) == (
                 None,
@@ -429,13 +429,13 @@ def test_two_models_are_compared_without_a_diagnosis(labels, lesions):
             )
             assert difference.better is None
         else:
-            assert difference == named.figures[name]
+            assert difference == named.metrics[name]
     assert comparison.tests["malignant referred"] == named.tests["malignant referred"]
     assert comparison.tests["benign not referred"] == named.tests["benign not referred"]
     assert (comparison.tests["right"].n, comparison.tests["right"].exact) == (0, 1.0)
 
 
-def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, diagnosed, lesions):
+def test_a_comparison_on_mixed_labels_takes_each_metric_from_its_images(labels, diagnosed, lesions):
     model_a = Answers(leaning(labels), 0.4)
     model_b = Answers(leaning(labels, seed=3), 0.3)
     named = compare(labels, model_a, model_b, lesions, draws=100)
@@ -444,8 +444,8 @@ def test_a_comparison_on_mixed_labels_takes_each_figure_from_its_images(labels, 
         Answers(model.probabilities[diagnosed], model.threshold) for model in (model_a, model_b)
     ]
     alone = compare(labels[diagnosed], *diagnosed_only, lesions[diagnosed], draws=100)
-    for name, difference in comparison.figures.items():
-        assert difference == (alone if name in OF_DIAGNOSES else named).figures[name]
+    for name, difference in comparison.metrics.items():
+        assert difference == (alone if name in OF_DIAGNOSES else named).metrics[name]
     assert comparison.tests["right"] == alone.tests["right"]
     assert (
         json.loads(json.dumps(comparison.to_json(), allow_nan=False))["n_diagnosed"]

@@ -74,7 +74,7 @@ def test_missed_malignant_lesions_without_a_diagnosis_are_listed(data_at_hand, m
 
 
 @pytest.mark.timeout(300)
-def test_the_performance_page_takes_each_figure_from_the_images_that_have_its_label(
+def test_the_performance_page_takes_each_metric_from_the_images_that_have_its_label(
     data_at_hand, monkeypatch
 ):
     data = relabelled(data_at_hand, monkeypatch, partial_labels.every_other_group)

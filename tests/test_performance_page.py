@@ -1,4 +1,4 @@
-"""The Performance page on images of a data set: evaluated behind it, kept, and opened from its figures."""
+"""The Performance page on images of a data set: evaluated behind it, kept, and opened from its metrics."""
 
 import shutil
 import time

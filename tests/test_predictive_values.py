@@ -57,7 +57,7 @@ def test_more_disease_raises_the_ppv_and_lowers_the_npv(sensitivity, specificity
     assert low.negative >= high.negative - 1e-12
 
 
-def test_an_interval_holds_its_figure_and_is_missing_where_the_point_has_none():
+def test_an_interval_holds_its_metric_and_is_missing_where_the_point_has_none():
     values = PredictiveValues(point(0.9, 0.8, PointIntervals((0.85, 0.94), (0.75, 0.84))), 0.1)
     (low_positive, high_positive), (low_negative, high_negative) = values.intervals
     assert low_positive < values.positive < high_positive

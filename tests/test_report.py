@@ -1,4 +1,4 @@
-"""The report: every figure of metrics.json, nothing from the network, nothing from a file as markup."""
+"""The report: every metric of metrics.json, nothing from the network, nothing from a file as markup."""
 
 import re
 import shutil
@@ -99,8 +99,8 @@ def subject(drawn_model, drawn_images, tmp_path_factory):
     return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
 
-def figure_text(value, interval=None):
-    """Return a figure of metrics.json in the form that the report has to show."""
+def metric_text(value, interval=None):
+    """Return a metric of metrics.json in the form that the report has to show."""
     if value is None:
         return "not defined"
     if not interval:
@@ -125,27 +125,27 @@ METRICS_BY_DIAGNOSIS = ("sensitivity", "specificity", "ppv", "npv", "average_pre
 
 
 def test_the_report_has_every_metric_with_its_interval(subject):
-    figures = subject.metrics
+    metrics = subject.metrics
     read = Reader(render(subject, "a test"))
-    ends = figures.intervals
+    ends = metrics.intervals
     for text, name in SINGLE_METRICS.items():
-        assert read.row(text)[0] == figure_text(getattr(figures, name), getattr(ends, name))
-    for key, value in figures.malignant_specificity_at_sensitivity.items():
+        assert read.row(text)[0] == metric_text(getattr(metrics, name), getattr(ends, name))
+    for key, value in metrics.malignant_specificity_at_sensitivity.items():
         specificity = read.row(f"Specificity at {float(key) * 100:.0f} % sensitivity")[0]
-        assert specificity == figure_text(value, ends.malignant_specificity_at_sensitivity[key])
-    for code, row in zip(CODES, figures.confusion_matrix, strict=True):
+        assert specificity == metric_text(value, ends.malignant_specificity_at_sensitivity[key])
+    for code, row in zip(CODES, metrics.confusion_matrix, strict=True):
         assert read.row(code, len(CODES)) == [str(n) for n in row]
 
 
 def test_the_report_has_every_metric_of_each_diagnosis(subject):
-    figures = subject.metrics
+    metrics = subject.metrics
     read = Reader(render(subject, "a test"))
     for d in DIAGNOSES:
-        expected = [str(figures.n_by_class[d.code])]
+        expected = [str(metrics.n_by_class[d.code])]
         for name in METRICS_BY_DIAGNOSIS:
-            value = getattr(figures, name)[d.code]
-            interval = getattr(figures.intervals, name)[d.code]
-            expected.append(figure_text(value, interval))
+            value = getattr(metrics, name)[d.code]
+            interval = getattr(metrics.intervals, name)[d.code]
+            expected.append(metric_text(value, interval))
         assert read.row(f"{d.mark} {d.name} ({d.code})") == expected
 
 
@@ -156,34 +156,34 @@ def test_no_metric_with_an_interval_is_missing_from_these_tests(subject):
 
 
 def test_the_report_has_operating_points_and_subgroups(subject):
-    figures = subject.metrics
+    metrics = subject.metrics
     read = Reader(render(subject, "a test"))
-    for point in figures.operating_points:
+    for point in metrics.operating_points:
         threshold, sensitivity, specificity, _, _ = read.row(shown_name(point.name))
         assert threshold == f"{point.threshold:.3f}"
-        assert sensitivity == figure_text(point.sensitivity, point.intervals.sensitivity)
-        assert specificity == figure_text(point.specificity, point.intervals.specificity)
-    for name, part in figures.subgroups.items():
+        assert sensitivity == metric_text(point.sensitivity, point.intervals.sensitivity)
+        assert specificity == metric_text(point.specificity, point.intervals.specificity)
+    for name, part in metrics.subgroups.items():
         n, classes, balanced, area, melanoma, error = read.row(name)
         assert [n, classes] == [str(part.n), str(part.n_classes)]
-        assert balanced == figure_text(part.balanced_accuracy, part.intervals.balanced_accuracy)
-        assert area == figure_text(part.malignant_auc, part.intervals.malignant_auc)
-        assert melanoma == figure_text(part.auc["MEL"], part.intervals.auc["MEL"])
-        assert error == figure_text(part.ece, part.intervals.ece)
+        assert balanced == metric_text(part.balanced_accuracy, part.intervals.balanced_accuracy)
+        assert area == metric_text(part.malignant_auc, part.intervals.malignant_auc)
+        assert melanoma == metric_text(part.auc["MEL"], part.intervals.auc["MEL"])
+        assert error == metric_text(part.ece, part.intervals.ece)
 
 
 def test_the_report_has_prediction_sets_and_reliability_bins(subject):
-    figures = subject.metrics
+    metrics = subject.metrics
     read = Reader(render(subject, "a test"))
-    sets = figures.prediction_sets
+    sets = metrics.prediction_sets
     for d in DIAGNOSES:
-        coverage = figure_text(sets.coverage[d.code], sets.intervals.coverage[d.code])
+        coverage = metric_text(sets.coverage[d.code], sets.intervals.coverage[d.code])
         assert [f"{d.name} ({d.code})", coverage] in read.rows
     for name in ("overall", "size", "empty"):
-        assert figure_text(getattr(sets, name), getattr(sets.intervals, name)) in read.text
-    for b in figures.reliability:
+        assert metric_text(getattr(sets, name), getattr(sets.intervals, name)) in read.text
+    for b in metrics.reliability:
         assert not b.n or f"sure {b.confidence:.2f}, right {b.accuracy:.2f}, n {b.n}" in read.text
-    for b in figures.malignant_reliability:
+    for b in metrics.malignant_reliability:
         words = f"probability {b.confidence or 0:.2f}, malignant {b.accuracy or 0:.2f}, n {b.n}"
         assert not b.n or words in read.text
 
@@ -225,7 +225,7 @@ def test_the_comparison_equals_that_of_the_page(subject, against):
 def test_a_significant_gap_is_marked(subject):
     group = next(iter(subject.metrics.subgroups))
     gap = SubgroupGap(
-        group=group, figure="balanced_accuracy", subgroup=0.25, rest=0.5, interval=(-0.375, -0.125),
+        group=group, metric="balanced_accuracy", subgroup=0.25, rest=0.5, interval=(-0.375, -0.125),
         kinds=2, lesions=20, p=0.01, adjusted=0.02, beyond_chance=True,
     )  # fmt: skip
     tested = structs.replace(subject.metrics, gaps=(gap,))
@@ -350,7 +350,7 @@ def test_a_report_of_own_metrics_states_what_is_missing(subject):
         subject.record, subject.own, "the test split", "", False, None, subject.own, subject.card
     )
     read = Reader(render(own, "a test"))
-    assert read.row("Balanced accuracy")[0] == figure_text(
+    assert read.row("Balanced accuracy")[0] == metric_text(
         subject.own.balanced_accuracy, subject.own.intervals.balanced_accuracy
     )
     assert "Image lists are not available for saved results." in read.text

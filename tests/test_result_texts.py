@@ -65,13 +65,13 @@ def test_the_card_describes_prediction_sets_by_images(shipped):
 
 
 def test_the_share_of_malignant_images_is_that_of_the_images_that_were_measured(shipped):
-    record, figures = shipped
+    record, metrics = shipped
     point = record.operating_point("balanced")
-    malignant = sum(figures.n_by_class[d.code] for d in DIAGNOSES if d.malignant)
-    assert point.prevalence == malignant / figures.n
+    malignant = sum(metrics.n_by_class[d.code] for d in DIAGNOSES if d.malignant)
+    assert point.prevalence == malignant / metrics.n
     here = at_prevalence(0.53, point.prevalence, 0.04)
     assert about_the_prevalence(0.53, here, point.prevalence, 0.04) == (
-        f"The malignant probability 0.53 assumes that {100 * malignant / figures.n:.0f} % of the images are "
+        f"The malignant probability 0.53 assumes that {100 * malignant / metrics.n:.0f} % of the images are "
         f"malignant, as in the data set. At 4.0 % it is {here:.2f}, if lesions look the same there and here. "
         "The referral decision does not change."
     )
@@ -162,10 +162,10 @@ def test_card_and_legend_state_that_actinic_keratosis_counts_as_malignant(shippe
 
 
 def test_the_card_gives_flip_rates_of_views_and_of_images(shipped):
-    record, figures = shipped
-    rate = figures.robustness.flips.rate
+    record, metrics = shipped
+    rate = metrics.robustness.flips.rate
     assert rate["any"] > 1.5 * rate["mean"]
-    text = card.render(record, figures)
+    text = card.render(record, metrics)
     sentence = text.split("The top diagnosis changes in ")[1].split("\n")[0]
     views, images = sentence.split(" of the views, and in at least one view for ")
     assert views.startswith(f"{rate['mean']:.2f} (95 % CI ")

@@ -132,11 +132,11 @@ def test_the_malignant_probability_shifts_by_the_expected_amount(measured):
 
 
 def test_names_the_model_the_data_and_how_many(measured):
-    figures = measured[0]
-    assert figures.model.weights_sha256 == "ab" * 32
-    assert figures.data == SplitName(name="drawn", split="validation")
-    assert (figures.n, figures.n_lesions, figures.n_classes) == (4, 4, 2)
-    assert figures.sample.of == 4
+    metrics = measured[0]
+    assert metrics.model.weights_sha256 == "ab" * 32
+    assert metrics.data == SplitName(name="drawn", split="validation")
+    assert (metrics.n, metrics.n_lesions, metrics.n_classes) == (4, 4, 2)
+    assert metrics.sample.of == 4
 
 
 def test_every_labelled_image_is_shown_in_all_variants_in_batches(measured):
@@ -165,10 +165,10 @@ def test_the_degradation_of_an_image_is_independent_of_other_images(tmp_path):
 def test_an_unreadable_image_is_named_and_not_counted(tmp_path):
     dataset = dataset_of(tmp_path, ["MEL", "NV", "NV"])
     Path(dataset.table["path"][1]).write_bytes(b"%PDF-1.7")
-    figures = measure(CornerReader(), dataset, "test", draws=1)
-    assert figures.n_by_class == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
-    assert figures.clean.accuracy == 1
-    assert "PDF" in figures.rejected["ISIC_0000001"]
+    metrics = measure(CornerReader(), dataset, "test", draws=1)
+    assert metrics.n_by_class == dict.fromkeys(CODES, 0) | {"MEL": 1, "NV": 1}
+    assert metrics.clean.accuracy == 1
+    assert "PDF" in metrics.rejected["ISIC_0000001"]
 
 
 def test_rejects_a_dataset_without_a_label(tmp_path):
@@ -178,9 +178,9 @@ def test_rejects_a_dataset_without_a_label(tmp_path):
         measure(CornerReader(), dataset_of(tmp_path, [None]), "test")
 
 
-def test_figures_are_those_of_scikit_learn():
+def test_metrics_are_those_of_scikit_learn():
     labels, probabilities = random_predictions(200)
-    figures = compare(labels, probabilities, np.arange(200), draws=1)
+    metrics = compare(labels, probabilities, np.arange(200), draws=1)
     truth = np.array(MALIGNANT)[labels]
 
     def expected(place: int) -> tuple[float, float, float]:
@@ -190,32 +190,32 @@ def test_figures_are_those_of_scikit_learn():
         return *scores, accuracy_score(labels, guesses)
 
     names = ("balanced_accuracy", "malignant_auc", "accuracy")
-    assert tuple(getattr(figures.clean, name) for name in names) == pytest.approx(expected(0))
-    for place, part in enumerate(figures.corruptions.values()):
+    assert tuple(getattr(metrics.clean, name) for name in names) == pytest.approx(expected(0))
+    for place, part in enumerate(metrics.corruptions.values()):
         for strength in STRENGTHS:
             measured = tuple(getattr(part, name)[str(strength)] for name in names)
             assert measured == pytest.approx(expected(5 * place + strength))
 
 
 def test_a_relative_error_is_the_damaged_over_the_clean_error():
-    figures = compare(*random_predictions(300), np.arange(300), draws=1)
-    clean = 1 - figures.clean.balanced_accuracy
-    relative = [part.relative_error for part in figures.corruptions.values()]
-    hair = figures.corruptions["hair"].balanced_accuracy
+    metrics = compare(*random_predictions(300), np.arange(300), draws=1)
+    clean = 1 - metrics.clean.balanced_accuracy
+    relative = [part.relative_error for part in metrics.corruptions.values()]
+    hair = metrics.corruptions["hair"].balanced_accuracy
     assert relative[11] == pytest.approx(
         sum(1 - hair[str(strength)] for strength in STRENGTHS) / (5 * clean)
     )
-    assert figures.mean.relative_error == pytest.approx(np.mean(relative))
+    assert metrics.mean.relative_error == pytest.approx(np.mean(relative))
 
 
 def test_damage_without_an_effect_is_a_fall_of_0_and_a_relative_error_of_1():
     labels, probabilities = random_predictions(100)
-    figures = compare(
+    metrics = compare(
         labels, np.broadcast_to(probabilities[0], probabilities.shape), np.arange(100), draws=100
     )
-    assert figures.mean.balanced_accuracy_fall == 0
-    assert figures.mean.relative_error == 1
-    assert set(figures.flips.rate.values()) == {0}
+    assert metrics.mean.balanced_accuracy_fall == 0
+    assert metrics.mean.relative_error == 1
+    assert set(metrics.flips.rate.values()) == {0}
 
 
 def test_a_model_without_a_clean_error_has_no_relative_one(measured):
@@ -226,10 +226,10 @@ def test_the_interval_of_a_fall_is_paired():
     labels, probabilities = random_predictions(400, alike=1.0)
     nearly = np.broadcast_to(probabilities[0], probabilities.shape).copy()
     nearly[1:, :8] = np.eye(8)[(labels[:8] + 1) % 8]
-    figures = compare(labels, nearly, np.arange(400), draws=300)
-    fall = figures.corruptions["noise"].intervals.accuracy_fall["mean"]
-    assert np.diff(fall) < 0.5 * np.diff(figures.clean.intervals.accuracy)
-    assert fall[0] <= figures.corruptions["noise"].accuracy_fall["mean"] <= fall[1]
+    metrics = compare(labels, nearly, np.arange(400), draws=300)
+    fall = metrics.corruptions["noise"].intervals.accuracy_fall["mean"]
+    assert np.diff(fall) < 0.5 * np.diff(metrics.clean.intervals.accuracy)
+    assert fall[0] <= metrics.corruptions["noise"].accuracy_fall["mean"] <= fall[1]
 
 
 def test_images_of_one_lesion_are_drawn_together():
@@ -245,9 +245,9 @@ def test_images_of_one_lesion_are_drawn_together():
 
 def test_undefined_metrics_are_none_in_strict_json(measured):
     labels, probabilities = random_predictions(5)
-    figures = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
-    assert figures.clean.malignant_auc is None
-    json.loads(metrics_json(figures), parse_constant=pytest.fail)
+    metrics = compare(np.ones_like(labels), probabilities, np.arange(5), draws=5)
+    assert metrics.clean.malignant_auc is None
+    json.loads(metrics_json(metrics), parse_constant=pytest.fail)
     parsed = json.loads(metrics_json(measured[0]), parse_constant=pytest.fail)
     assert msgspec.convert(parsed, Robustness) == measured[0]
 

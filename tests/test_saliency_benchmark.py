@@ -17,7 +17,7 @@ from cadlib.taxonomy import CODES
 
 
 def random_scores(n=200, gain=0.0, seed=0):
-    """Return random figures of n images, each method's faithfulness 0.5 in the mean and the last's higher by `gain`."""
+    """Return random metrics of n images, each method's faithfulness 0.5 in the mean and the last's higher by `gain`."""
     rng = np.random.default_rng(seed)
     of_image = rng.normal(0.5, 0.2, (n, 1))
     faithful = np.hstack([of_image + rng.normal(0, 0.01, (n, 5)), rng.normal(0, 0.2, (n, 2))])
@@ -31,18 +31,18 @@ def random_scores(n=200, gain=0.0, seed=0):
     }
 
 
-def test_figures_are_means_over_the_images():
+def test_metrics_are_means_over_the_images():
     scores = random_scores()
-    figures = compare(scores, np.arange(200), draws=100)
-    assert list(figures.faithfulness.values()) == pytest.approx(scores["faithfulness"].mean(axis=0))
-    assert list(figures.faithfulness) == [*KEYS, "random", "centre"]
-    low, high = figures.intervals.stability["layercam"]
-    assert low < figures.stability["layercam"] < high
+    metrics = compare(scores, np.arange(200), draws=100)
+    assert list(metrics.faithfulness.values()) == pytest.approx(scores["faithfulness"].mean(axis=0))
+    assert list(metrics.faithfulness) == [*KEYS, "random", "centre"]
+    low, high = metrics.intervals.stability["layercam"]
+    assert low < metrics.stability["layercam"] < high
     expected = (
         np.quantile(scores["faithfulness"][:, 5], 0.95),
         np.quantile(scores["stability"][:, 5], 0.95),
     )
-    assert structs.astuple(figures.limits) == pytest.approx(expected)
+    assert structs.astuple(metrics.limits) == pytest.approx(expected)
 
 
 def test_the_unreadable_are_those_that_a_page_would_warn_of():
@@ -54,12 +54,12 @@ def test_the_unreadable_are_those_that_a_page_would_warn_of():
 
 
 def test_the_best_method_is_named_and_its_gain_is_paired():
-    figures = compare(random_scores(gain=0.02), np.arange(200), draws=300)
-    assert figures.best == KEYS[4]
-    low, high = figures.intervals.gain[KEYS[4]]
-    assert 0.015 < low < figures.gain[KEYS[4]] < high < 0.025
-    assert high - low < 0.3 * np.diff(figures.intervals.faithfulness[KEYS[4]])[0]
-    assert figures.gain[KEYS[0]] == 0
+    metrics = compare(random_scores(gain=0.02), np.arange(200), draws=300)
+    assert metrics.best == KEYS[4]
+    low, high = metrics.intervals.gain[KEYS[4]]
+    assert 0.015 < low < metrics.gain[KEYS[4]] < high < 0.025
+    assert high - low < 0.3 * np.diff(metrics.intervals.faithfulness[KEYS[4]])[0]
+    assert metrics.gain[KEYS[0]] == 0
 
 
 def test_among_equal_methods_the_free_one_is_best():
@@ -68,7 +68,7 @@ def test_among_equal_methods_the_free_one_is_best():
     assert compare(scores, np.arange(200), draws=1).best == METHODS[0].key
 
 
-def test_the_diagnoses_explained_have_figures_of_their_own():
+def test_the_diagnoses_explained_have_metrics_of_their_own():
     scores = random_scores()
     part = compare(scores, np.arange(200), draws=100).by_diagnosis
     assert part.n == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
@@ -90,11 +90,11 @@ def test_undefined_values_are_left_out_or_none():
     scores = random_scores()
     scores["untrained_likeness"][:100, 0] = np.nan
     scores["untrained_likeness"][:, 1] = np.nan
-    figures = compare(scores, np.arange(200), draws=5)
+    metrics = compare(scores, np.arange(200), draws=5)
     expected = scores["untrained_likeness"][100:, 0].mean()
-    assert figures.untrained_likeness["grad-cam"] == pytest.approx(expected)
-    assert figures.untrained_likeness["grad-cam++"] is None
-    json.loads(metrics_json(figures), parse_constant=pytest.fail)
+    assert metrics.untrained_likeness["grad-cam"] == pytest.approx(expected)
+    assert metrics.untrained_likeness["grad-cam++"] is None
+    json.loads(metrics_json(metrics), parse_constant=pytest.fail)
 
 
 def test_the_untrained_network_is_the_same_kind_with_other_weights(model):

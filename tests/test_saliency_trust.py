@@ -137,7 +137,7 @@ def test_a_map_above_both_limits_may_be_read():
     assert "can be interpreted" in trust_tile(MAP, GOOD)
 
 
-def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_figures():
+def test_the_line_under_a_map_names_method_diagnosis_peak_and_both_metrics():
     line = "Grad-CAM for Melanoma · peak 0.31 · faithfulness 0.72 · stability −0.10"
     assert about_the_map(MAP, Trust(0.72, -0.1)) == line
     assert trust_tile(MAP, GOOD).startswith("peak 0.31")

@@ -1,5 +1,6 @@
 import itertools
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
@@ -35,18 +36,20 @@ def test_a_subgroup_for_which_the_model_fails_is_marked_and_named(labels, inside
     differences = gaps(
         labels, probabilities, np.arange(800), {"bad": inside, "any": random}, 0.4, 999, 200
     )
-    by_name = {(gap.group, gap.figure): gap for gap in differences}
+    by_name = {(gap.group, gap.metric): gap for gap in differences}
     assert len(by_name) == 8
-    for figure in ("balanced_accuracy", "malignant_auc", "specificity"):
-        assert by_name["bad", figure].beyond_chance
-        assert by_name["bad", figure].difference < -0.2
+    stored = msgspec.to_builtins(by_name["bad", "specificity"].stored())
+    assert stored["figure"] == "specificity"
+    for metric in ("balanced_accuracy", "malignant_auc", "specificity"):
+        assert by_name["bad", metric].beyond_chance
+        assert by_name["bad", metric].difference < -0.2
     assert not any(gap.beyond_chance for gap in differences if gap.group == "any")
 
 
-def test_the_figures_of_both_sides_are_those_of_scikit_learn(labels, inside):
+def test_the_metrics_of_both_sides_are_those_of_scikit_learn(labels, inside):
     probabilities = probabilities_of(labels, np.full(800, 1.0))
     measured = gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)
-    gap_of = {gap.figure: gap for gap in measured}
+    gap_of = {gap.metric: gap for gap in measured}
     scores = malignant_probability(probabilities)
     truth = malignant_truth(labels)
     for side, rows in (("subgroup", inside), ("rest", ~inside)):
@@ -64,7 +67,7 @@ def test_only_diagnoses_of_both_sides_are_compared(labels, inside):
     inside = inside & (labels < 3)
     probabilities = probabilities_of(labels, np.full(800, 1.0))
     measured = gaps(labels, probabilities, np.arange(800), {"x": inside}, 0.4, 20, 20)
-    gap_of = {gap.figure: gap for gap in measured}
+    gap_of = {gap.metric: gap for gap in measured}
     outside = ~inside & (labels < 3)
     assert gap_of["balanced_accuracy"].kinds == 3
     share = recall_score(
@@ -124,22 +127,22 @@ def test_the_p_values_of_areas_and_of_two_classes_are_those_of_all_permutations(
     def balanced_accuracy(rows):
         return balanced_accuracy_score(labels[rows], (scores[rows] <= 0.5).astype(int))
 
-    for figure in (malignant_auc, balanced_accuracy):
-        [gap] = [gap for gap in measured if gap.figure == figure.__name__]
-        share = share_of_larger_differences(figure, gap.difference)
+    for metric in (malignant_auc, balanced_accuracy):
+        [gap] = [gap for gap in measured if gap.metric == metric.__name__]
+        share = share_of_larger_differences(metric, gap.difference)
         assert 0.02 < share < 0.98
         # The tolerance is three standard errors of 9,999 permutations.
         assert gap.p == pytest.approx(share, abs=0.02)
 
 
-def share_of_larger_differences(figure, difference):
+def share_of_larger_differences(metric, difference):
     """Return the share of all ways to take 3 of 6 and 3 of 6 with a difference at least as large."""
     halves = list(itertools.combinations(range(6), 3))
     differences = []
     for melanomas, nevi in itertools.product(halves, halves):
         rows = [*melanomas, *(6 + place for place in nevi)]
         other_rows = np.setdiff1d(np.arange(12), rows)
-        differences.append(abs(figure(rows) - figure(other_rows)))
+        differences.append(abs(metric(rows) - metric(other_rows)))
     return np.mean(np.array(differences) >= abs(difference) - 1e-12)
 
 
@@ -176,7 +179,7 @@ def test_images_of_one_lesion_are_permuted_together(labels, inside):
     inside = inside[:200]
     probabilities = probabilities_of(labels, np.where(inside, 1.0, 1.6))
     one_each = gaps(labels, probabilities, np.arange(200), {"x": inside}, 0.4, 999, 50)
-    [single] = [gap for gap in one_each if gap.figure == "sensitivity"]
+    [single] = [gap for gap in one_each if gap.metric == "sensitivity"]
     four = gaps(
         labels.repeat(4),
         probabilities.repeat(4, 0),
@@ -186,7 +189,7 @@ def test_images_of_one_lesion_are_permuted_together(labels, inside):
         999,
         50,
     )
-    [copied] = [gap for gap in four if gap.figure == "sensitivity"]
+    [copied] = [gap for gap in four if gap.metric == "sensitivity"]
     assert copied.p == pytest.approx(single.p, abs=0.06)
 
 

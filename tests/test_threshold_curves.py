@@ -51,7 +51,7 @@ def test_average_precision_equals_scikit_learn_or_is_missing_in_old_metrics(
     assert threshold_curves.average_precisions(earlier) == {"melanoma": average["melanoma"]}
 
 
-def test_precision_and_recall_of_the_figures_lie_on_those_of_the_images(evaluated):
+def test_precision_and_recall_of_the_metrics_lie_on_those_of_the_images(evaluated):
     truth = malignant_truth(evaluated.labels)
     scores = malignant_probability(evaluated.probabilities)
     for images_or_none in (evaluated, None):

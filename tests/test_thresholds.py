@@ -22,16 +22,16 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def figures(images):
+def metrics(images):
     """Return their section of metrics.json."""
     point = measured_point(Threshold("balanced", 0.4), *images, np.arange(300))
     return evaluation_metrics(summarise(*images, draws=20), [point])
 
 
-def test_each_point_has_the_figures_of_its_threshold(images, figures):
+def test_each_point_has_the_metrics_of_its_threshold(images, metrics):
     scores = malignant_probability(images[1])
     truth = malignant_truth(images[0])
-    points = trade_offs(figures)
+    points = trade_offs(metrics)
     assert [point.threshold for point in points] == sorted(point.threshold for point in points)
     for point in points:
         referred = scores >= point.threshold - 1e-6  # curves have six decimals
@@ -41,8 +41,8 @@ def test_each_point_has_the_figures_of_its_threshold(images, figures):
         assert point.precision == pytest.approx(truth[referred].mean(), abs=1e-5)
 
 
-def test_the_models_operating_points_keep_name_and_intervals(figures):
-    [named] = [point for point in trade_offs(figures) if point.name != UNNAMED]
+def test_the_models_operating_points_keep_name_and_intervals(metrics):
+    [named] = [point for point in trade_offs(metrics) if point.name != UNNAMED]
     assert (named.name, named.threshold) == ("balanced", 0.4)
     assert named.intervals.sensitivity[0] < named.sensitivity < named.intervals.sensitivity[1]
 
@@ -53,10 +53,10 @@ def test_no_trade_off_without_a_benign_image(images):
     assert trade_offs(alone) == ()
 
 
-def test_a_point_has_the_net_benefit_of_its_threshold(images, figures):
+def test_a_point_has_the_net_benefit_of_its_threshold(images, metrics):
     scores = malignant_probability(images[1])
     truth = malignant_truth(images[0])
-    points = [point for point in trade_offs(figures) if 0.05 < point.threshold < 0.95]
+    points = [point for point in trade_offs(metrics) if 0.05 < point.threshold < 0.95]
     curve = curve_of_points(points, truth.mean())
     expected = net_benefit(scores + 1e-6, truth, curve.threshold)
     assert curve.model == pytest.approx(expected, abs=1e-4)
@@ -81,8 +81,8 @@ def test_referring_nobody_has_no_precision():
 
 
 def test_each_point_has_the_intervals_that_its_threshold_has_by_itself(images):
-    figures = evaluation_metrics(summarise(*images))
-    points = [point for point in trade_offs(figures) if 0.1 < point.threshold < 0.9]
+    metrics = evaluation_metrics(summarise(*images))
+    points = [point for point in trade_offs(metrics) if 0.1 < point.threshold < 0.9]
     assert len(points) > 20
     for point in points[::10]:
         alone = measured_point(
@@ -95,8 +95,8 @@ def test_each_point_has_the_intervals_that_its_threshold_has_by_itself(images):
             )
 
 
-def test_figures_of_an_earlier_version_have_points_without_intervals(figures):
-    curve = structs.replace(figures.roc["malignant"], tpr_interval=None, fpr_interval=None)
-    earlier = trade_offs(structs.replace(figures, roc={**figures.roc, "malignant": curve}))
-    assert len(earlier) == len(trade_offs(figures))
+def test_metrics_of_an_earlier_version_have_points_without_intervals(metrics):
+    curve = structs.replace(metrics.roc["malignant"], tpr_interval=None, fpr_interval=None)
+    earlier = trade_offs(structs.replace(metrics, roc={**metrics.roc, "malignant": curve}))
+    assert len(earlier) == len(trade_offs(metrics))
     assert all(point.intervals == NO_INTERVALS for point in earlier if point.name == UNNAMED)

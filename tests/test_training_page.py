@@ -54,9 +54,9 @@ def begun(folder, name, **settings):
     return Curves(folder / name / CURVES_FOLDER, facts, 0)
 
 
-def trained(curves, *figures_of_epochs):
+def trained(curves, *metrics_of_epochs):
     """Train for as many epochs as there are pairs of validation loss and balanced accuracy."""
-    for epoch, (loss, accuracy) in enumerate(figures_of_epochs, start=1):
+    for epoch, (loss, accuracy) in enumerate(metrics_of_epochs, start=1):
         curves.write(10 * epoch, {monitor.LOSS: loss, monitor.SPEED: 80.0})
         curves.write(
             10 * epoch, {monitor.VALIDATION_LOSS: loss, monitor.BALANCED_ACCURACY: accuracy}
@@ -64,9 +64,9 @@ def trained(curves, *figures_of_epochs):
     return curves
 
 
-def write(folder, name, *figures_of_epochs, **settings):
+def write(folder, name, *metrics_of_epochs, **settings):
     with closing(begun(folder, name, **settings)) as curves:
-        trained(curves, *figures_of_epochs)
+        trained(curves, *metrics_of_epochs)
 
 
 def test_the_page_without_a_run_explains_training(app, folder):

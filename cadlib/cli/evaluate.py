@@ -80,7 +80,7 @@ class Evaluate(CliCommand):
         return self._evaluate_model(self.model)
 
     def _evaluate_model(self, name: str) -> int:
-        """Evaluate the model, write and print its figures, and return the exit code."""
+        """Evaluate the model, write and print its metrics, and return the exit code."""
         record = check_model(name)
         model_id = record.model_id
         if self.with_metadata and record.evidence is None:
@@ -98,7 +98,7 @@ class Evaluate(CliCommand):
         dataset = self._labelled_part(part, folder, record)
         evaluation = self._evaluated(folder, dataset, part)
         if self.into_model and self.split:
-            # Before anything is written: the model's own metrics must not be of a part.
+            # Before anything is written: the model's own results must not be of a part.
             n_split = record.training.images[self.split]
             _check_whole_split(evaluation, n_split)
         self._write(evaluation, folder, record)
@@ -181,7 +181,7 @@ class Evaluate(CliCommand):
             raise _unwritten(self.output, error) from error
 
     def _evaluate_predictions(self, predictions: Path) -> int:
-        """Evaluate the predictions of a file, write and print their figures, and return 0."""
+        """Evaluate the predictions of a file, write and print their metrics, and return 0."""
         subset = self._subset()
         make_folder(self.output)
 
@@ -255,7 +255,7 @@ class Evaluate(CliCommand):
         if self.with_metadata and self.into_model:
             raise UsageError(
                 "Expected --into-model without --with-metadata: "
-                "the model's own figures are of images alone."
+                "the model's own results are of images alone."
             )
         if (self.split and not self.data) or (self.into_model and not self.split):
             raise UsageError(
@@ -274,7 +274,7 @@ class Evaluate(CliCommand):
         if self.subset:
             raise UsageError(
                 "Expected --into-model without --subset: "
-                "the model's own figures are of a whole split."
+                "the model's own results are of a whole split."
             )
         if self.classes != len(CODES):
             raise UsageError(
@@ -294,14 +294,14 @@ def _check_whole_split(evaluation: "Evaluation", n_split: int) -> None:
     n_images = len(evaluation.predictions)
     if n_images != n_split:
         raise CadError(
-            f"Expected all {n_split:,} images of the split for the model's own figures "
+            f"Expected all {n_split:,} images of the split for the model's own results "
             f"but found {n_images:,}."
         )
-    # The model's own metrics are compared with others, so all have the same images behind them.
+    # The model's own results are compared with others, so all have the same images behind them.
     diagnosed = Counts.of(evaluation.metrics).diagnosed
     if diagnosed < n_split:
         raise CadError(
             f"Expected a diagnosis for all {n_split:,} images of the split "
-            f"for the model's own figures, but found {diagnosed:,}. "
+            f"for the model's own results, but found {diagnosed:,}. "
             "Give the data set with its diagnoses."
         )

@@ -37,7 +37,7 @@ from cadlib.model.record import METRICS_FILE, ModelRecord, read_json
 from cadlib.progress import Progress, named
 from cadlib.taxonomy import CODES
 
-FIGURES_VERSION = 3
+METRICS_VERSION = 3
 """Increased with the content of metrics.json, so that an older evaluation is computed again."""
 _EVALUATIONS = Cache("evaluations")
 
@@ -155,7 +155,7 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
         raise DatasetInvalid(
             f"Expected the images of {dataset.name} but {error}; open the data set again."
         ) from error
-    entry = _EVALUATIONS.entry(FIGURES_VERSION, record.answers_sha256, rows, *files)
+    entry = _EVALUATIONS.entry(METRICS_VERSION, record.answers_sha256, rows, *files)
     return entry.path
 
 
@@ -167,7 +167,7 @@ def make_evaluation(
 ) -> Evaluated:
     """Predict every labelled image, measure the predictions and cache the evaluation.
 
-    After an interruption only the figures are computed again: the outputs of the model are cached
+    After an interruption only the metrics are computed again: the outputs of the model are cached
     for each image. `progress` counts images, then the subgroups that are measured, then those that
     are compared. Raise DatasetInvalid if no image has a label or none can be read.
     """

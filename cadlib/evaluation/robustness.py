@@ -8,7 +8,7 @@ many times the clean error: 1 if damage does no harm. Hendrycks and Dietterich (
 the errors of a reference network instead; no such network is common to all readers here. The mean
 over the fifteen is our mean corruption error.
 
-Intervals are paired: each draw of lesions gives a clean and a damaged figure, and the fall between
+Intervals are paired: each draw of lesions gives a clean and a damaged metric, and the fall between
 them.
 """
 
@@ -55,7 +55,7 @@ from cadlib.metrics.conditions_schema import (
     SplitName,
 )
 from cadlib.metrics.partial_labels import class_numbers
-from cadlib.metrics.summary import DRAWS, Figure, defined, intervals
+from cadlib.metrics.summary import DRAWS, Metric, defined, intervals
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
@@ -67,9 +67,9 @@ Variant = Callable[[Pixels, int], Pixels]
 """An image and the seed of its random damage -> the variant of the image that the model gets."""
 
 MERITS = (
-    Figure("balanced_accuracy", classification.balanced_accuracy),
-    Figure("malignant_auc", classification.malignant_auc),
-    Figure("accuracy", classification.accuracy),
+    Metric("balanced_accuracy", classification.balanced_accuracy),
+    Metric("malignant_auc", classification.malignant_auc),
+    Metric("accuracy", classification.accuracy),
 )
 _KEYS = (*map(str, STRENGTHS), "mean")
 _FALL_KEYS = (
@@ -131,13 +131,13 @@ def compare(
     turns = np.concatenate([probabilities[:1], turned_ones])
     # The clean images are part of `damaged` and `turns`, so that each draw of lesions compares the
     # damaged or turned images with the same clean ones.
-    figures = [(merit, unchanged) for merit in MERITS]
-    figures += [(fall, damaged) for fall in _FALL_FIGURES]
-    figures.append((_FLIP_FIGURE, turns))
-    bounds = intervals(labels, groups, figures, draws)
+    pairs = [(merit, unchanged) for merit in MERITS]
+    pairs += [(fall, damaged) for fall in _FALL_METRICS]
+    pairs.append((_FLIP_METRIC, turns))
+    bounds = intervals(labels, groups, pairs, draws)
 
     clean = _clean(labels, unchanged)
-    fallen = {fall.name: _by_key(fall, labels, damaged) for fall in _FALL_FIGURES}
+    fallen = {fall.name: _by_key(fall, labels, damaged) for fall in _FALL_METRICS}
     corruptions = {}
     for corruption in CORRUPTIONS:
         name = corruption.name
@@ -160,7 +160,7 @@ def _clean(labels: Labels, unchanged: Floats) -> dict[str, float]:
     return metrics
 
 
-def _by_key(fall: Figure, labels: Labels, damaged: Floats) -> dict[str, float]:
+def _by_key(fall: Metric, labels: Labels, damaged: Floats) -> dict[str, float]:
     values = fall.compute(labels, damaged)
     return dict(zip(_FALL_KEYS, values.tolist(), strict=True))
 
@@ -301,19 +301,19 @@ def _prepared(image: LesionImage, variant: Variant, seed: int, spec: InputSpec) 
 
 
 def _falls(
-    merit: Figure,
+    merit: Metric,
     labels: Labels,
     damaged: Floats,
     weights: Floats | None = None,
 ) -> Floats:
-    """Return the falls of a figure, in the order of _FALL_KEYS on the last axis.
+    """Return the falls of a metric, in the order of _FALL_KEYS on the last axis.
 
     Each corruption has its strengths and their mean; the mean of all comes last.
     """
-    figures = [merit.compute(labels, probabilities, weights) for probabilities in damaged]
-    clean = np.asarray(figures[0])
+    values = [merit.compute(labels, probabilities, weights) for probabilities in damaged]
+    clean = np.asarray(values[0])
     # The first variant is the unchanged image.
-    worse = np.stack(figures[1:], axis=-1)
+    worse = np.stack(values[1:], axis=-1)
     falls = clean[..., None] - worse
     falls = falls.reshape(*clean.shape, len(CORRUPTIONS), len(STRENGTHS))
     means = falls.mean(axis=-1, keepdims=True)
@@ -348,10 +348,10 @@ def _flips(labels: Labels, turns: Floats, weights: Floats | None = None) -> Floa
     return rates
 
 
-_FALL_FIGURES = tuple(
-    Figure(f"{merit.name}_fall", partial(_falls, merit), _FALL_KEYS) for merit in MERITS
+_FALL_METRICS = tuple(
+    Metric(f"{merit.name}_fall", partial(_falls, merit), _FALL_KEYS) for merit in MERITS
 )
-_FLIP_FIGURE = Figure("flips", _flips, (*_FLIP_KEYS, "malignant_shift"))
+_FLIP_METRIC = Metric("flips", _flips, (*_FLIP_KEYS, "malignant_shift"))
 
 
 def _malignant_shifts(turns: Floats) -> Floats:
@@ -451,7 +451,7 @@ def _flip_metrics(
     turns: Floats,
     bounds: dict[str, Any],
 ) -> Flips:
-    values = _FLIP_FIGURE.compute(labels, turns)
+    values = _FLIP_METRIC.compute(labels, turns)
     *rate_values, mean_shift = values.tolist()
     rates = dict(zip(_FLIP_KEYS, map(defined, rate_values), strict=True))
     shifts = _malignant_shifts(turns)

@@ -45,7 +45,7 @@ from cadlib.metrics.conditions_schema import (
     SplitName,
     Values,
 )
-from cadlib.metrics.summary import DRAWS, Figure, defined, measured
+from cadlib.metrics.summary import DRAWS, Metric, defined, measured
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
@@ -70,13 +70,13 @@ _BY_DIAGNOSIS = {
     "faithfulness by diagnosis": "faithfulness",
     "unreadable by diagnosis": "unreadable",
 }
-"""Name of a figure by diagnosis -> the figure by method that it is made from."""
-_FIGURE_KEYS = {
+"""Name of a metric by diagnosis -> the metric by method that it is made from."""
+_METRIC_KEYS = {
     "faithfulness": (*KEYS, RANDOM, CENTRE),
     "stability": (*KEYS, RANDOM),
     **dict.fromkeys(_BY_DIAGNOSIS, CODES),
 }
-"""The keys of the figures that are not by method alone."""
+"""The keys of the metrics that are not by method alone."""
 
 
 def measure(
@@ -123,14 +123,14 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
 
     `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
     """
-    figures = []
+    metrics = []
     for name, values in _values(judged).items():
-        figure = Figure(name, partial(_means, values), _FIGURE_KEYS.get(name, KEYS))
-        figures.append(figure)
+        metric = Metric(name, partial(_means, values), _METRIC_KEYS.get(name, KEYS))
+        metrics.append(metric)
     # `_means` ignores labels and probabilities, but `measured` passes them on.
     labels = np.zeros(len(groups), np.int64)
     probabilities = judged["faithfulness"][:, : len(KEYS)]
-    means, bounds = measured(figures, labels, probabilities, groups, draws)
+    means, bounds = measured(metrics, labels, probabilities, groups, draws)
     return MapMetrics(
         n=len(groups),
         n_lesions=len(np.unique(groups)),
@@ -143,7 +143,7 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
 
 
 def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
-    """Return the values of each figure, (N, K), NaN where an image does not count."""
+    """Return the values of each metric, (N, K), NaN where an image does not count."""
     faithful = judged["faithfulness"][:, : len(KEYS)]
     stable = judged["stability"][:, : len(KEYS)]
     is_readable = np.vectorize(_is_readable)
@@ -169,16 +169,16 @@ def _limits(judged: dict[str, Floats]) -> MapLimits:
     """Return the value that 95 % of the random maps stay below."""
     limits = {}
     for name in ("faithfulness", "stability"):
-        column = _FIGURE_KEYS[name].index(RANDOM)
+        column = _METRIC_KEYS[name].index(RANDOM)
         of_random_maps = judged[name][:, column]
         limit = np.nanquantile(of_random_maps, RANDOM_QUANTILE)
         limits[name] = defined(float(limit))
     return MapLimits(**limits)
 
 
-def _by_method(by_figure: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of all figures but those by diagnosis."""
-    values = dict(by_figure)
+def _by_method(by_metric: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of all metrics but those by diagnosis."""
+    values = dict(by_metric)
     # These have a place of their own, `by_diagnosis`.
     for name in _BY_DIAGNOSIS:
         values.pop(name)

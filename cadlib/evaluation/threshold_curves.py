@@ -93,7 +93,7 @@ def _melanoma_curve(
 def average_precisions(metrics: EvaluationMetrics) -> dict[str, Area]:
     """Return the areas under the precision-recall curves, with intervals.
 
-    The area of malignancy is missing from figures that an earlier version measured.
+    The area of malignancy is missing from metrics that an earlier version measured.
     """
     intervals = metrics.intervals
     area = metrics.average_precision["MEL"]

@@ -22,7 +22,7 @@ SCORE = "self_confidence"
 
 Errors were planted at random, and as the model confuses classes. This score found the most over
 both kinds; each other score of cleanlab found more of one kind at most. `benchmarks/suspects.py`
-prints the figures.
+prints the metrics.
 """
 FILTER = "confident_learning"
 """The way of cleanlab to call labels errors; it calls the fewest of all its ways."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from cadlib.metrics.model_comparison import FIGURE_NAMES, OF_DIAGNOSES, Comparison, Difference
-from cadlib.metrics.tables import figure_text
+from cadlib.metrics.model_comparison import METRIC_NAMES, OF_DIAGNOSES, Comparison, Difference
+from cadlib.metrics.tables import metric_text
 
 TEST_NAMES = {
     "right": "Top diagnosis correct",
@@ -30,14 +30,14 @@ class Compared:
     def difference_rows(self) -> list[dict[str, str]]:
         """Return a row for each metric, by the heading of its columns."""
         rows = []
-        for key, name in FIGURE_NAMES.items():
-            part = self.comparison.figures[key]
+        for key, name in METRIC_NAMES.items():
+            part = self.comparison.metrics[key]
             rows.append(
                 {
                     "Metric": name,
-                    self.first: figure_text(part.first),
-                    self.second: figure_text(part.second),
-                    "Difference (95 % CI)": figure_text(part.difference, part.interval),
+                    self.first: metric_text(part.first),
+                    self.second: metric_text(part.second),
+                    "Difference (95 % CI)": metric_text(part.difference, part.interval),
                     "Better": self._better(part),
                 }
             )
@@ -45,7 +45,7 @@ class Compared:
 
     def _better(self, part: Difference) -> str:
         if part.difference is None:
-            return figure_text(None)
+            return metric_text(None)
         # `better` is only set where the whole interval is on one side of 0.
         if part.better == "first":
             return self.first
@@ -59,7 +59,7 @@ class Compared:
         rows = []
         for name, test in self.comparison.tests.items():
             # Without an image there is no test, so a p value of 1 would be misleading.
-            not_defined = figure_text(None)
+            not_defined = metric_text(None)
             exact = _p(test.exact) if test.n else not_defined
             mid_p = _p(test.mid_p) if test.n else not_defined
             rows.append(
@@ -86,7 +86,7 @@ class Compared:
         # Otherwise two numbers of images are behind the table, and both have to be named.
         if comparison.n_diagnosed == comparison.n:
             return note
-        names = [FIGURE_NAMES[key] for key in OF_DIAGNOSES]
+        names = [METRIC_NAMES[key] for key in OF_DIAGNOSES]
         first_names = ", ".join(names[:-1])
         return (
             f"{note} {first_names} and {names[-1]} are measured on the "

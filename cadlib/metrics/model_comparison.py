@@ -18,10 +18,10 @@ from cadlib.metrics import classification
 from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
-from cadlib.metrics.summary import DRAWS, Figure, defined, partial_intervals
+from cadlib.metrics.summary import DRAWS, Metric, defined, partial_intervals
 from cadlib.taxonomy import CODES
 
-FIGURE_NAMES: Final = {
+METRIC_NAMES: Final = {
     "balanced_accuracy": "Balanced accuracy",
     "malignant_auc": "AUC malignant",
     "melanoma_auc": "AUC melanoma",
@@ -103,13 +103,14 @@ class Comparison:
     n: int
     n_lesions: int
     n_diagnosed: int
-    figures: Mapping[str, Difference]
+    metrics: Mapping[str, Difference]
     tests: Mapping[str, McNemar]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, None where a metric is not defined."""
         ready: dict[str, Any] = _json_ready(asdict(self))
-        return ready
+        # The file keeps its former key "figures", so that other programs can still read it.
+        return {"figures" if key == "metrics" else key: value for key, value in ready.items()}
 
 
 def _json_ready(value: Any) -> Any:
@@ -141,14 +142,14 @@ def compare(
     _, groups = np.unique(lesions, return_inverse=True)
     probabilities = np.stack([first.probabilities, second.probabilities])
     referred = np.stack([_referred(first), _referred(second)])
-    comparisons = _paired_figures(every, probabilities, referred)
+    comparisons = _paired_metrics(every, probabilities, referred)
     differences = _differences(every, groups, comparisons, draws)
     right = probabilities.argmax(axis=-1) == every.codes
     return Comparison(
         n=len(every),
         n_lesions=len(np.unique(groups)),
         n_diagnosed=int(every.diagnosed.sum()),
-        figures=differences,
+        metrics=differences,
         tests=_decision_tests(every, groups, right, referred),
     )
 
@@ -160,62 +161,62 @@ def _referred(answers: Answers) -> Bools:
 
 
 @dataclass(frozen=True, eq=False)
-class _PairedFigure:
+class _PairedMetric:
     """A metric of two models with the values, (2, N, …), that it is computed from."""
 
-    figure: Figure
+    metric: Metric
     values: Floats
     higher_is_better: bool
 
 
-def _paired_figures(
+def _paired_metrics(
     labels: PartialLabels,
     probabilities: Floats,
     referred: Bools,
-) -> list[_PairedFigure]:
+) -> list[_PairedMetric]:
     """Return the metrics to compare; `probabilities` is (2, N, 8), `referred` (2, N)."""
     # A label of malignancy alone says nothing about the right diagnosis.
     named = probabilities[:, labels.diagnosed]
     comparisons = []
-    for name, compute in _FIGURES.items():
+    for name, compute in _METRICS.items():
         of_diagnoses = name in OF_DIAGNOSES
         compute_both = paired(compute)
-        figure = Figure(name, compute_both, KEYS, malignant=not of_diagnoses)
+        metric = Metric(name, compute_both, KEYS, malignant=not of_diagnoses)
         values = named if of_diagnoses else probabilities
         # The Brier score is a distance from the truth, so a lower one is better.
         higher_is_better = name != "brier"
-        comparisons.append(_PairedFigure(figure, values, higher_is_better))
+        comparisons.append(_PairedMetric(metric, values, higher_is_better))
     shares = {
         "sensitivity": (labels.malignant, referred),
         "specificity": (~labels.malignant, ~referred),
     }
     for name, (among, right) in shares.items():
         compute_both = _paired_share(among)
-        figure = Figure(name, compute_both, KEYS, malignant=True)
+        metric = Metric(name, compute_both, KEYS, malignant=True)
         values = right.astype(np.float64)
-        comparisons.append(_PairedFigure(figure, values, True))
+        comparisons.append(_PairedMetric(metric, values, True))
     return comparisons
 
 
 def _differences(
     labels: PartialLabels,
     groups: Labels,
-    comparisons: list[_PairedFigure],
+    comparisons: list[_PairedMetric],
     draws: int,
 ) -> dict[str, Difference]:
     """Return the difference of the models in each metric, by its name."""
-    pairs = [(paired_figure.figure, paired_figure.values) for paired_figure in comparisons]
+    pairs = [(paired_metric.metric, paired_metric.values) for paired_metric in comparisons]
     # All metrics share the draws, and both models: lesions that are hard for both cancel out.
     ends = partial_intervals(labels, groups, pairs, draws)
     codes = labels.codes[labels.diagnosed]
     differences = {}
-    for paired_figure in comparisons:
-        figure = paired_figure.figure
-        figure_labels = labels if figure.malignant else codes
-        values = figure.compute(figure_labels, paired_figure.values)
-        interval = ends[figure.name]["difference"]
-        difference = _difference(values, interval, paired_figure.higher_is_better)
-        differences[figure.name] = difference
+    for paired_metric in comparisons:
+        metric = paired_metric.metric
+        metric_labels = labels if metric.malignant else codes
+        values = metric.compute(metric_labels, paired_metric.values)
+        interval = ends[metric.name]["difference"]
+        difference = _difference(values, interval, paired_metric.higher_is_better)
+        differences[metric.name] = difference
     return differences
 
 
@@ -286,7 +287,7 @@ def _lesion_balances(balance: NDArray[np.int64], groups: Labels) -> NDArray[np.i
     return np.abs(sums).astype(np.int64)
 
 
-def paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
+def paired(metric: Callable[..., Floats]) -> Callable[..., Floats]:
     """Return a function that computes a metric of two models and the second minus the first.
 
     It takes the probabilities of both, (2, N, 8).
@@ -294,8 +295,8 @@ def paired(figure: Callable[..., Floats]) -> Callable[..., Floats]:
 
     def both(labels: AnyLabels, pair: Floats, weights: Floats | None = None) -> Floats:
         first_probabilities, second_probabilities = pair
-        first = figure(labels, first_probabilities, weights)
-        second = figure(labels, second_probabilities, weights)
+        first = metric(labels, first_probabilities, weights)
+        second = metric(labels, second_probabilities, weights)
         difference = second - first
         return np.stack([first, second, difference], axis=-1)
 
@@ -314,7 +315,7 @@ def melanoma_auc(
     return classification.auc(scores, truth, weights)
 
 
-_FIGURES: dict[str, Callable[..., Floats]] = {
+_METRICS: dict[str, Callable[..., Floats]] = {
     "balanced_accuracy": classification.balanced_accuracy,
     "malignant_auc": classification.malignant_auc,
     "melanoma_auc": melanoma_auc,

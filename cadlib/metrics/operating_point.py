@@ -47,7 +47,7 @@ class Threshold(JsonObject, frozen=True):
 
 
 class PointIntervals(JsonObject, frozen=True):
-    """The 95 % intervals of an operating point's two figures, over lesions."""
+    """The 95 % intervals of an operating point's two metrics, over lesions."""
 
     sensitivity: ShareInterval
     specificity: ShareInterval

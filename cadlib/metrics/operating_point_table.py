@@ -2,7 +2,7 @@
 
 from cadlib.metrics.image_counts import Counts
 from cadlib.metrics.summary_schema import EvaluationMetrics
-from cadlib.metrics.tables import figure_text
+from cadlib.metrics.tables import metric_text
 
 ONE_GROUP_NOTE = "A threshold can be evaluated only with both malignant and benign images."
 
@@ -39,10 +39,10 @@ def point_rows(metrics: EvaluationMetrics) -> list[dict[str, str]]:
         rows.append(
             {
                 "Operating point": point.name,
-                "Threshold": figure_text(point.threshold),
-                "Sensitivity": figure_text(point.sensitivity, ends.sensitivity),
+                "Threshold": metric_text(point.threshold),
+                "Sensitivity": metric_text(point.sensitivity, ends.sensitivity),
                 "Malignant images": f"{point.n_malignant:,}",
-                "Specificity": figure_text(point.specificity, ends.specificity),
+                "Specificity": metric_text(point.specificity, ends.specificity),
                 "Benign images": f"{point.n_benign:,}",
             }
         )

@@ -29,7 +29,7 @@ from cadlib.metrics import classification
 from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import Interval
 from cadlib.metrics.partial_labels import AnyLabels, PartialLabels
-from cadlib.metrics.summary import Figure, intervals
+from cadlib.metrics.summary import Metric, intervals
 from cadlib.metrics.summary_schema import SubgroupGap
 from cadlib.progress import Progress, no_progress
 
@@ -59,7 +59,7 @@ class Gap:
     """
 
     group: str
-    figure: str
+    metric: str
     subgroup: float
     rest: float
     interval: Interval
@@ -70,7 +70,7 @@ class Gap:
 
     @property
     def difference(self) -> float:
-        """Return the subgroup's figure minus that of the rest."""
+        """Return the subgroup's metric minus that of the rest."""
         return self.subgroup - self.rest
 
     @property
@@ -88,7 +88,7 @@ class Gap:
         return SubgroupGap(**asdict(self), beyond_chance=self.beyond_chance)
 
 
-class _Figure(Protocol):
+class _Metric(Protocol):
     """A metric of N images of some kinds."""
 
     def measure(self, weights: Floats) -> Floats:
@@ -113,7 +113,7 @@ class _Test:
     name: str
     kinds: Labels
     needed: int
-    build: Callable[[_Rows], _Figure]
+    build: Callable[[_Rows], _Metric]
 
 
 def gaps(
@@ -175,16 +175,16 @@ def _tests(labels: PartialLabels, probabilities: Floats, threshold: float) -> li
     malignant = np.where(truth, 0, -1)
     benign = np.where(truth, -1, 0)
 
-    def accuracy(rows: _Rows) -> _Figure:
+    def accuracy(rows: _Rows) -> _Metric:
         return _Shares(right_diagnosis[rows], codes[rows])
 
-    def area(rows: _Rows) -> _Figure:
+    def area(rows: _Rows) -> _Metric:
         return _Area(scores[rows], truth[rows])
 
-    def sensitivity(rows: _Rows) -> _Figure:
+    def sensitivity(rows: _Rows) -> _Metric:
         return _Shares(right_decision[rows], malignant[rows])
 
-    def specificity(rows: _Rows) -> _Figure:
+    def specificity(rows: _Rows) -> _Metric:
         return _Shares(right_decision[rows], benign[rows])
 
     return [
@@ -215,17 +215,17 @@ def _gap(
     kinds = test.kinds[rows]
     lesions = lesions[rows]
     inside = inside[rows]
-    figure = test.build(rows)
+    metric = test.build(rows)
     members = inside.astype(np.float64)
-    ends = _gap_interval(name, figure, members, lesions, draws)
+    ends = _gap_interval(name, metric, members, lesions, draws)
     facts = np.stack([lesions, inside, kinds])
-    p = _permutation_p(figure, members, facts, permutations)
+    p = _permutation_p(metric, members, facts, permutations)
     return Gap(
         group=name,
         # Each side is measured alone: the members count once, then all others.
-        figure=test.name,
-        subgroup=float(figure.measure(members)),
-        rest=float(figure.measure(1 - members)),
+        metric=test.name,
+        subgroup=float(metric.measure(members)),
+        rest=float(metric.measure(1 - members)),
         interval=ends,
         kinds=len(shared_kinds),
         lesions=len(np.unique(lesions[inside])),
@@ -250,25 +250,25 @@ def _kinds_of_both(kinds: Labels, inside: Bools, lesions: Labels) -> list[int]:
     return shared_kinds
 
 
-def _difference(figure: _Figure, members: Floats, counts: Floats) -> Floats:
+def _difference(metric: _Metric, members: Floats, counts: Floats) -> Floats:
     """Return the metric of the members minus that of the rest; each image counts `counts` times."""
-    inside = figure.measure(members * counts)
-    rest = figure.measure((1 - members) * counts)
+    inside = metric.measure(members * counts)
+    rest = metric.measure((1 - members) * counts)
     return inside - rest
 
 
 def _gap_interval(
     name: str,
-    figure: _Figure,
+    metric: _Metric,
     members: Floats,
     lesions: Labels,
     draws: int,
 ) -> Interval:
     def compute(_labels: Labels, _probabilities: Floats, weights: Floats) -> Floats:
-        return _difference(figure, members, weights)
+        return _difference(metric, members, weights)
 
     _, groups = np.unique(lesions, return_inverse=True)
-    drawn = Figure(name, compute)
+    drawn = Metric(name, compute)
     # The metric has its own images, so labels and probabilities are only placeholders.
     ends = intervals(groups, groups, [(drawn, np.empty(0))], draws)[name]
     if ends is None:
@@ -278,17 +278,17 @@ def _gap_interval(
 
 
 def _permutation_p(
-    figure: _Figure,
+    metric: _Metric,
     members: Floats,
     facts: Labels,
     permutations: int,
 ) -> float:
     """Return the p value of a gap; `facts` is (3, N): lesion, whether it is inside, and kind."""
     once_each = np.ones(len(members))
-    gap = float(_difference(figure, members, once_each))
+    gap = float(_difference(metric, members, once_each))
     # Images that agree in all three belong to one piece, which is dealt as a whole.
     pieces, owners = np.unique(facts, axis=1, return_inverse=True)
-    differences = figure.deal(pieces, owners, permutations)
+    differences = metric.deal(pieces, owners, permutations)
     return _p_value(abs(gap), differences)
 
 

@@ -21,7 +21,7 @@ def subgroup_rows(metrics: EvaluationMetrics, text_of: Callable[..., str]) -> li
     parts: dict[str, Summary] = {"all": metrics, **metrics.subgroups}
     gaps = {}
     for gap in metrics.gaps or ():
-        gaps[gap.group, gap.figure] = gap
+        gaps[gap.group, gap.metric] = gap
     images = Counts.of(metrics)
     rows = []
     for name, part in parts.items():

@@ -53,11 +53,11 @@ _DRAWS_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A function of `metrics` by its name in metrics.json.
 
-    `keys` are the keys of its last axis, if that axis has keys; the last axis of an `each` figure
-    has none. `parts` replaces the figure in the draws for `calibration_error_interval`. A figure
+    `keys` are the keys of its last axis, if that axis has keys; the last axis of an `each` metric
+    has none. `parts` replaces the metric in the draws for `calibration_error_interval`. A metric
     that is `malignant` also counts images without a diagnosis.
     """
 
@@ -81,28 +81,28 @@ def _malignant_specificities(
     return np.stack(values, axis=-1)
 
 
-FIGURES = (
-    Figure("balanced_accuracy", classification.balanced_accuracy),
-    Figure("accuracy", classification.accuracy),
-    Figure("malignant_auc", classification.malignant_auc, malignant=True),
-    Figure(
+METRICS = (
+    Metric("balanced_accuracy", classification.balanced_accuracy),
+    Metric("accuracy", classification.accuracy),
+    Metric("malignant_auc", classification.malignant_auc, malignant=True),
+    Metric(
         "malignant_specificity_at_sensitivity",
         _malignant_specificities,
         tuple(f"{sensitivity:.2f}" for sensitivity in TARGET_SENSITIVITY.values()),
         malignant=True,
     ),
-    Figure(
+    Metric(
         "malignant_average_precision", classification.malignant_average_precision, malignant=True
     ),
-    Figure("auc", classification.class_auc, CODES),
-    Figure("average_precision", classification.class_average_precision, CODES),
-    Figure("sensitivity", classification.class_sensitivity, CODES),
-    Figure("specificity", classification.class_specificity, CODES),
-    Figure("ppv", classification.class_ppv, CODES),
-    Figure("npv", classification.class_npv, CODES),
-    Figure("ece", classification.expected_calibration_error, parts=classification.calibration_gaps),
-    Figure("brier", classification.brier_score),
-    Figure(
+    Metric("auc", classification.class_auc, CODES),
+    Metric("average_precision", classification.class_average_precision, CODES),
+    Metric("sensitivity", classification.class_sensitivity, CODES),
+    Metric("specificity", classification.class_specificity, CODES),
+    Metric("ppv", classification.class_ppv, CODES),
+    Metric("npv", classification.class_npv, CODES),
+    Metric("ece", classification.expected_calibration_error, parts=classification.calibration_gaps),
+    Metric("brier", classification.brier_score),
+    Metric(
         "malignant_ece",
         classification.malignant_calibration_error,
         parts=classification.malignant_calibration_gaps,
@@ -110,14 +110,14 @@ FIGURES = (
     ),
 )
 BEFORE_CALIBRATION = (
-    Figure(
+    Metric(
         "ece_uncalibrated",
         classification.expected_calibration_error,
         parts=classification.calibration_gaps,
     ),
-    Figure("brier_uncalibrated", classification.brier_score),
+    Metric("brier_uncalibrated", classification.brier_score),
 )
-BY_RULE = Figure("balanced_accuracy_by_rule", classification.balanced_accuracy)
+BY_RULE = Metric("balanced_accuracy_by_rule", classification.balanced_accuracy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +153,9 @@ def summarise(
     groups = _lesion_groups(lesions, len(every))
 
     # Single values, and lists with a value for each point or bin, share one bootstrap.
-    pairs = _single_figures(images, uncalibrated, by_rule)
+    pairs = _single_metrics(images, uncalibrated, by_rule)
     curves = _roc_curves(images)
-    lists = _list_figures(curves["malignant"], images)
+    lists = _list_metrics(curves["malignant"], images)
     ends = partial_intervals(every, groups, [*pairs, *lists], draws)
     rates = ends.pop("rates")
     bins = ends.pop("bins")
@@ -165,7 +165,7 @@ def summarise(
     of_malignancy = classification.malignant_reliability(every, images.probabilities)
     return FullSummary(
         **_image_counts(every, groups),
-        **_figure_values(images, pairs),
+        **_metric_values(images, pairs),
         intervals=Intervals(**ends),
         confusion_matrix=_confusion_counts(images),
         roc=_stored_curves(curves, rates),
@@ -204,20 +204,20 @@ def _lesion_groups(lesions: NDArray[np.integer[Any]] | None, n: int) -> NDArray[
     return groups
 
 
-def _single_figures(
+def _single_metrics(
     images: _Images,
     uncalibrated: Floats | None,
     by_rule: Floats | None,
-) -> list[tuple[Figure, Floats]]:
-    """Return each of the figures with the probabilities of the images that it counts."""
+) -> list[tuple[Metric, Floats]]:
+    """Return each of the metrics with the probabilities of the images that it counts."""
     pairs = []
-    for figure in FIGURES:
-        probabilities = images.probabilities if figure.malignant else images.named
-        pairs.append((figure, probabilities))
+    for metric in METRICS:
+        probabilities = images.probabilities if metric.malignant else images.named
+        pairs.append((metric, probabilities))
     if uncalibrated is not None:
         # Both metrics compare with a diagnosis, so only these images count.
         uncalibrated_named = uncalibrated[images.labels.diagnosed]
-        pairs += [(figure, uncalibrated_named) for figure in BEFORE_CALIBRATION]
+        pairs += [(metric, uncalibrated_named) for metric in BEFORE_CALIBRATION]
     if by_rule is not None:
         pairs.append((BY_RULE, by_rule[images.labels.diagnosed]))
     return pairs
@@ -234,17 +234,17 @@ def _roc_curves(images: _Images) -> dict[str, RocCurve]:
     return curves
 
 
-def _list_figures(malignant_curve: RocCurve, images: _Images) -> list[tuple[Figure, Floats]]:
-    """Return the figures whose intervals belong to points of a curve or bins of a diagram."""
+def _list_metrics(malignant_curve: RocCurve, images: _Images) -> list[tuple[Metric, Floats]]:
+    """Return the metrics whose intervals belong to points of a curve or bins of a diagram."""
     compute_rates = _malignant_rates(malignant_curve.threshold)
-    rates = Figure(
+    rates = Metric(
         "rates",
         compute_rates,
         each=True,
         malignant=True,
     )
-    bins = Figure("bins", _right_by_bin, each=True)
-    malignant_bins = Figure(
+    bins = Metric("bins", _right_by_bin, each=True)
+    malignant_bins = Metric(
         "malignant_bins",
         _malignant_by_bin,
         each=True,
@@ -257,13 +257,13 @@ def _list_figures(malignant_curve: RocCurve, images: _Images) -> list[tuple[Figu
     ]
 
 
-def _figure_values(images: _Images, pairs: list[tuple[Figure, Floats]]) -> dict[str, Any]:
-    """Return the value of each figure by its name."""
+def _metric_values(images: _Images, pairs: list[tuple[Metric, Floats]]) -> dict[str, Any]:
+    """Return the value of each metric by its name."""
     values = {}
-    for figure, probabilities in pairs:
-        labels = images.labels if figure.malignant else images.codes
-        result = figure.compute(labels, probabilities)
-        values[figure.name] = _by_key(figure.keys, result)
+    for metric, probabilities in pairs:
+        labels = images.labels if metric.malignant else images.codes
+        result = metric.compute(labels, probabilities)
+        values[metric.name] = _by_key(metric.keys, result)
     return values
 
 
@@ -313,15 +313,15 @@ def _stored_curves(
 def partial_intervals(
     labels: PartialLabels,
     groups: NDArray[np.integer[Any]],
-    pairs: list[tuple[Figure, Floats]],
+    pairs: list[tuple[Metric, Floats]],
     draws: int,
 ) -> dict[str, Any]:
-    """Return `intervals` of figures, each over the images that it counts."""
+    """Return `intervals` of metrics, each over the images that it counts."""
     diagnosed = labels.diagnosed
-    # One bootstrap for all figures takes half the time of two.
+    # One bootstrap for all metrics takes half the time of two.
     if diagnosed.all():
         return intervals(labels.codes, groups, pairs, draws)
-    # Each figure draws lesions among the images that it counts, so that its interval is of these
+    # Each metric draws lesions among the images that it counts, so that its interval is of these
     # images alone.
     of_diagnoses = [pair for pair in pairs if not pair[0].malignant]
     of_malignancy = [pair for pair in pairs if pair[0].malignant]
@@ -329,33 +329,33 @@ def partial_intervals(
     groups_diagnosed = _lesion_groups(groups[diagnosed], len(codes))
     ends = intervals(codes, groups_diagnosed, of_diagnoses, draws)
     ends |= intervals(labels, groups, of_malignancy, draws)
-    return {figure.name: ends[figure.name] for figure, _ in pairs}
+    return {metric.name: ends[metric.name] for metric, _ in pairs}
 
 
 def intervals(
     labels: AnyLabels,
     groups: NDArray[np.integer[Any]],
-    pairs: list[tuple[Figure, Floats]],
+    pairs: list[tuple[Metric, Floats]],
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """Return the interval of each figure over its probabilities, by name and by its keys, if any.
+    """Return the interval of each metric over its probabilities, by name and by its keys, if any.
 
     `groups` is (N,) int, the lesion number of each image, from 0 and without a gap.
     """
-    drawn: dict[str, list[Floats]] = {figure.name: [] for figure, _ in pairs}
+    drawn: dict[str, list[Floats]] = {metric.name: [] for metric, _ in pairs}
     for weights in bootstrap(groups, draws):
-        for figure, probabilities in pairs:
-            compute = figure.parts or figure.compute
+        for metric, probabilities in pairs:
+            compute = metric.parts or metric.compute
             values = compute(labels, probabilities, weights)
-            drawn[figure.name].append(values)
+            drawn[metric.name].append(values)
     ends: dict[str, Any] = {}
-    for figure, probabilities in pairs:
-        every_draw = np.concatenate(drawn[figure.name])
-        if figure.parts:
-            gaps = figure.parts(labels, probabilities)
-            ends[figure.name] = _error_interval(gaps, every_draw)
+    for metric, probabilities in pairs:
+        every_draw = np.concatenate(drawn[metric.name])
+        if metric.parts:
+            gaps = metric.parts(labels, probabilities)
+            ends[metric.name] = _error_interval(gaps, every_draw)
         else:
-            ends[figure.name] = _interval_of(figure, every_draw)
+            ends[metric.name] = _interval_of(metric, every_draw)
     return ends
 
 
@@ -373,11 +373,11 @@ def measured_point(
         values = classification.sensitivity_specificity(scores, truth, point.threshold, weights)
         return np.stack(values, axis=-1)
 
-    figure = Figure(point.name, both, ("sensitivity", "specificity"))
+    metric = Metric(point.name, both, ("sensitivity", "specificity"))
     truth = classification.malignant_truth(labels)
     values = both(labels, probabilities).tolist()
     sensitivity, specificity = map(defined, values)
-    ends = intervals(labels, groups, [(figure, probabilities)])
+    ends = intervals(labels, groups, [(metric, probabilities)])
     return MeasuredPoint(
         name=point.name,
         threshold=point.threshold,
@@ -404,30 +404,30 @@ def measured_sets(
     rows = np.arange(len(labels))
     covered = inside[rows, labels].astype(np.float64)
     sizes = inside.sum(axis=1, dtype=np.float64)
-    figures = (
-        Figure("coverage", mean_of(covered, by_class(labels)), CODES),
-        Figure("overall", mean_of(covered)),
-        Figure("size", mean_of(sizes)),
-        Figure("empty", mean_of(sizes == 0)),
+    metrics = (
+        Metric("coverage", mean_of(covered, by_class(labels)), CODES),
+        Metric("overall", mean_of(covered)),
+        Metric("size", mean_of(sizes)),
+        Metric("empty", mean_of(sizes == 0)),
     )
-    values, ends = measured(figures, labels, probabilities, groups)
+    values, ends = measured(metrics, labels, probabilities, groups)
     return PredictionSets(target=coverage, **values, intervals=SetIntervals(**ends))
 
 
 def measured(
-    figures: Sequence[Figure],
+    metrics: Sequence[Metric],
     labels: Labels,
     probabilities: Floats,
     groups: Labels,
     draws: int = DRAWS,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of figures and their intervals, both by the names of the figures."""
+    """Return the values of metrics and their intervals, both by the names of the metrics."""
     values = {}
     pairs = []
-    for figure in figures:
-        result = figure.compute(labels, probabilities)
-        values[figure.name] = _by_key(figure.keys, result)
-        pairs.append((figure, probabilities))
+    for metric in metrics:
+        result = metric.compute(labels, probabilities)
+        values[metric.name] = _by_key(metric.keys, result)
+        pairs.append((metric, probabilities))
     ends = intervals(labels, groups, pairs, draws)
     return values, ends
 
@@ -485,16 +485,16 @@ def defined(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _interval_of(figure: Figure, drawn: Floats) -> Any:
-    """Return the interval of a figure, or those of its columns."""
-    has_columns = figure.keys or figure.each
-    # A single number becomes one column, so that all figures take the same way.
+def _interval_of(metric: Metric, drawn: Floats) -> Any:
+    """Return the interval of a metric, or those of its columns."""
+    has_columns = metric.keys or metric.each
+    # A single number becomes one column, so that all metrics take the same way.
     columns = drawn if has_columns else drawn[:, None]
     ends = tuple(_percentiles(values) for values in columns.T)
-    if figure.each:
+    if metric.each:
         return ends
-    if figure.keys:
-        return dict(zip(figure.keys, ends, strict=True))
+    if metric.keys:
+        return dict(zip(metric.keys, ends, strict=True))
     return ends[0]
 
 

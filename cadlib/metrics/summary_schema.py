@@ -267,7 +267,8 @@ class SubgroupGap(MetricsObject, frozen=True, kw_only=True):
     """A metric of a subgroup beside that of all other images; see `subgroup_gaps.Gap`."""
 
     group: str
-    figure: str
+    # The file keeps its former key, so that other programs can still read it.
+    metric: str = msgspec.field(name="figure")
     subgroup: Share
     rest: Share
     interval: DifferenceInterval

@@ -35,7 +35,7 @@ class Measured(Protocol):
         """Return the intervals of the metrics."""
 
 
-def figure_text(value: float | None, interval: Sequence[float] | None = None) -> str:
+def metric_text(value: float | None, interval: Sequence[float] | None = None) -> str:
     """Return a metric with three digits and its interval, if any; "not defined" for None."""
     if value is None:
         return "not defined"
@@ -53,10 +53,10 @@ def short_text(value: float, interval: Sequence[float] | None = None) -> str:
     return f"{two_digits(value)} (95 % CI {low} to {high})"
 
 
-def figure_of(part: Measured, name: str, key: str | None = None) -> str:
+def metric_of(part: Measured, name: str, key: str | None = None) -> str:
     """Return a metric of a part of metrics.json with its interval as text."""
     value, interval = value_of(part, name, key)
-    return figure_text(value, interval)
+    return metric_text(value, interval)
 
 
 def value_of(
@@ -218,7 +218,7 @@ def _damages(measured: Robustness) -> list[Row]:
         cells = [name]
         for metric in metrics:
             cells += _fall_cells(part, metric)
-        cells.append(figure_text(part.relative_error))
+        cells.append(metric_text(part.relative_error))
         rows.append(tuple(cells))
     mean = measured.mean
     cells = ["all"]
@@ -226,7 +226,7 @@ def _damages(measured: Robustness) -> list[Row]:
         mean_columns = _columns(*value_of(mean, f"{metric}_fall"))
         # The mean has no values for single strengths.
         cells += ["", "", *mean_columns]
-    cells.append(figure_text(mean.relative_error))
+    cells.append(metric_text(mean.relative_error))
     rows.append(tuple(cells))
     return rows
 
@@ -235,8 +235,8 @@ def _fall_cells(part: Corruption, metric: str) -> Row:
     """Return the fall of a metric at the weakest and strongest damage, and their mean."""
     name = f"{metric}_fall"
     fall = getattr(part, name)
-    weakest = figure_text(fall["1"])
-    strongest = figure_text(fall["5"])
+    weakest = metric_text(fall["1"])
+    strongest = metric_text(fall["5"])
     mean_columns = _columns(*value_of(part, name, "mean"))
     return (weakest, strongest, *mean_columns)
 
@@ -257,7 +257,7 @@ def saliency_rows(measured: MapMetrics) -> list[Row]:
         cells = [key]
         for name in names:
             # A baseline map has only some of the metrics.
-            cell = figure_of(measured, name, key) if key in getattr(measured, name) else ""
+            cell = metric_of(measured, name, key) if key in getattr(measured, name) else ""
             cells.append(cell)
         rows.append(tuple(cells))
     return rows
@@ -267,8 +267,8 @@ def saliency_table(measured: SaliencyMetrics) -> str:
     """Return the metrics of `saliency` as aligned text."""
     limits = measured.limits
     below = (
-        f"95 % of the random maps: faithfulness up to {figure_text(limits.faithfulness)}, "
-        f"likeness up to {figure_text(limits.stability)}"
+        f"95 % of the random maps: faithfulness up to {metric_text(limits.faithfulness)}, "
+        f"likeness up to {metric_text(limits.stability)}"
     )
     table = _aligned(saliency_rows(measured))
     return "\n\n".join([_sample_heading(measured), table, below])
@@ -305,8 +305,8 @@ def across_rows(across: AcrossArchives) -> list[Row]:
                     f"{part.n:,}",
                     str(part.n_classes),
                     title,
-                    figure_text(values.with_archive, intervals.with_archive),
-                    figure_text(values.without_archive, intervals.without_archive),
+                    metric_text(values.with_archive, intervals.with_archive),
+                    metric_text(values.without_archive, intervals.without_archive),
                     change_text(values.change, intervals.change),
                 )
             )
@@ -384,7 +384,7 @@ def _headline(metrics: EvaluationMetrics) -> list[Row]:
         "malignant_ece": ("calibration error, malignant", all_images),
         "brier": ("Brier score (0 to 2)", n),
     }
-    rows: list[Row] = [("figure", "value", "95 % interval")]
+    rows: list[Row] = [("metric", "value", "95 % interval")]
     for name, (text, note) in texts.items():
         # An earlier version stored fewer metrics.
         if getattr(metrics, name) is UNSET:
@@ -413,7 +413,7 @@ def _classes(metrics: EvaluationMetrics) -> list[Row]:
         cells = [f"{code:<{width}}{diagnosis.name}", f"{n_by_class[code]:,}"]
         for name in names:
             value = getattr(metrics, name)[code]
-            cells.append(figure_text(value))
+            cells.append(metric_text(value))
         # The last column is the interval of the AUC, the metric before it.
         cells.append(_interval_text(auc_intervals[code]))
         rows.append(tuple(cells))
@@ -436,7 +436,7 @@ def _points(metrics: EvaluationMetrics) -> list[Row]:
         sensitivity = _columns(point.sensitivity, intervals.sensitivity)
         specificity = _columns(point.specificity, intervals.specificity)
         name = both_names(point.name)
-        threshold = figure_text(point.threshold)
+        threshold = metric_text(point.threshold)
         rows.append((name, threshold, *sensitivity, *specificity))
     return rows
 
@@ -459,7 +459,7 @@ def _groups(metrics: EvaluationMetrics) -> list[Row]:
 
 
 def _columns(value: float | None, interval: Sequence[float] | None) -> Row:
-    return figure_text(value), _interval_text(interval)
+    return metric_text(value), _interval_text(interval)
 
 
 def _interval_text(interval: Sequence[float] | None) -> str:

@@ -1,6 +1,6 @@
 """Holds the result of a leak audit and its claims.
 
-Figures measured on lesions that a model was trained on mean nothing. So a page, a command or the
+Metrics measured on lesions that a model was trained on mean nothing. So a page, a command or the
 card states whether an audit looked for such lesions, and its result, with the texts from here. An
 audit detects shared images and lesions; it does not validate a model, so no model is called
 validated because of it.

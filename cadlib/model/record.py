@@ -269,7 +269,7 @@ class ModelRecord(
 
     @property
     def validation_claim(self) -> str:
-        """Return the claim about its figures, to follow its name.
+        """Return the claim about its metrics, to follow its name.
 
         Every page, command and card uses this text.
         """

@@ -76,12 +76,12 @@ def calibration_images(folder: Path, record: ModelRecord, dataset: Dataset) -> D
 def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tuple[str, bool]:
     """Return how many images of a data set a model was trained or chosen on, as a sentence.
 
-    The second value is whether that makes its figures on them too good.
+    The second value is whether that makes its metrics on them too good.
     """
     try:
         rows = split_of_model(folder, record)
     except ModelInvalid:
-        # The figures are shown all the same, with this sentence beside them.
+        # The metrics are shown all the same, with this sentence beside them.
         return "It is not known which of these images were used for training.", False
     is_in_dataset = rows["image"].isin(dataset.table["image"])
     counts = rows[is_in_dataset]["split"].value_counts()

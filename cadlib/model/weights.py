@@ -4,7 +4,7 @@ Large networks are stored in eight bits: a matrix or kernel is stored as int8 ro
 scale each, its largest absolute value over 127, under its name and `NAME.scale` (symmetric
 quantisation by channel: Krishnamoorthi, Quantizing deep convolutional networks for efficient
 inference, arXiv 1806.08342, 2018). Only the file has eight bits: the network computes in float32,
-and its figures are measured with the stored weights.
+and its metrics are measured with the stored weights.
 """
 
 from collections.abc import Mapping

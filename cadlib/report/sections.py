@@ -21,7 +21,7 @@ from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.metrics.subgroup_table import gaps_note, subgroup_rows
 from cadlib.metrics.summary import DRAWS, ECE_INTERVAL, ECE_NOTE, defined
 from cadlib.metrics.summary_schema import EvaluationMetrics, PredictionSets
-from cadlib.metrics.tables import Row, across_rows, figure_of, figure_text
+from cadlib.metrics.tables import Row, across_rows, metric_of, metric_text
 from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.record import ModelRecord
@@ -29,7 +29,7 @@ from cadlib.report import charts
 from cadlib.report.charts.reliability import reliability_charts
 from cadlib.taxonomy import CODES, DIAGNOSES, MALIGNANT_NOTE
 
-# pandas takes a third of a second to load; figures alone do not need it.
+# pandas takes a third of a second to load; metrics alone do not need it.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -92,7 +92,7 @@ class Subject:
 def sections(subject: Subject) -> Iterator[Section]:
     """Yield the sections of a report between the facts and the card.
 
-    A section of figures that were not measured is missing, or notes it.
+    A section of metrics that were not measured is missing, or notes it.
     """
     metrics = subject.metrics
     yield _headline(metrics)
@@ -137,20 +137,20 @@ def _accuracy_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
     intervals = metrics.intervals
     n = f"{images.diagnosed:,}"
     both = images.malignant_text
-    value = figure_text(metrics.balanced_accuracy, intervals.balanced_accuracy)
+    value = metric_text(metrics.balanced_accuracy, intervals.balanced_accuracy)
     yield "Balanced accuracy", value, f"{n} of {metrics.n_classes} diagnoses"
-    yield "Accuracy", figure_text(metrics.accuracy, intervals.accuracy), n
+    yield "Accuracy", metric_text(metrics.accuracy, intervals.accuracy), n
     yield (
         "AUC, malignant or benign",
-        figure_text(metrics.malignant_auc, intervals.malignant_auc),
+        metric_text(metrics.malignant_auc, intervals.malignant_auc),
         both,
     )
     # An earlier version did not measure it.
     if metrics.malignant_average_precision is not UNSET:
-        value = figure_of(metrics, "malignant_average_precision")
+        value = metric_of(metrics, "malignant_average_precision")
         yield "Average precision, malignant", value, both
     n_melanomas = f"{metrics.n_by_class['MEL']:,}"
-    value = figure_text(metrics.auc["MEL"], intervals.auc["MEL"])
+    value = metric_text(metrics.auc["MEL"], intervals.auc["MEL"])
     yield "AUC, melanoma or other", value, f"{n_melanomas} melanomas of {n}"
 
 
@@ -159,7 +159,7 @@ def _specificity_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
     both = Counts.of(metrics).malignant_text
     for key in metrics.malignant_specificity_at_sensitivity:
         text = f"Specificity at {100 * float(key):.0f} % sensitivity"
-        yield text, figure_of(metrics, "malignant_specificity_at_sensitivity", key), both
+        yield text, metric_of(metrics, "malignant_specificity_at_sensitivity", key), both
 
 
 _CALIBRATION = {
@@ -180,7 +180,7 @@ def _calibration_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
             continue
         # The malignant probability is compared with the label of every image.
         n = images.n if name == "malignant_ece" else images.diagnosed
-        yield text, figure_of(metrics, name), f"{n:,}"
+        yield text, metric_of(metrics, name), f"{n:,}"
 
 
 def _thresholds(subject: Subject) -> Section:
@@ -244,7 +244,7 @@ def _reported_point(subject: Subject, points: list[TradeOff]) -> TradeOff:
 def _points_note(
     subject: Subject, points: list[TradeOff], prevalence: float, reported: TradeOff
 ) -> str:
-    """Return the images and the prevalence behind the figures of the operating points."""
+    """Return the images and the prevalence behind the metrics of the operating points."""
     first = points[0]
     source = "as set for the clinic" if subject.prevalence else "as in these images"
     return (
@@ -263,14 +263,14 @@ def _point_row(point: TradeOff, prevalence: float) -> Row:
     return (
         point.shown_name,
         f"{point.threshold:.3f}",
-        figure_text(point.sensitivity, intervals.sensitivity),
-        figure_text(point.specificity, intervals.specificity),
-        figure_text(defined(values.positive), positive_ends),
-        figure_text(defined(values.negative), negative_ends),
+        metric_text(point.sensitivity, intervals.sensitivity),
+        metric_text(point.specificity, intervals.specificity),
+        metric_text(defined(values.positive), positive_ends),
+        metric_text(defined(values.negative), negative_ends),
     )
 
 
-_DIAGNOSIS_FIGURES = {
+_DIAGNOSIS_METRICS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "ppv": "PPV",
@@ -278,16 +278,16 @@ _DIAGNOSIS_FIGURES = {
     "average_precision": "Average precision",
     "auc": "AUC",
 }
-"""Figures of each diagnosis, and their names in the head of the table."""
+"""Metrics of each diagnosis, and their names in the head of the table."""
 
 
 def _diagnoses(metrics: EvaluationMetrics) -> Section:
     images = Counts.of(metrics)
     if not images.diagnosed:
         return Section("By diagnosis", (NO_DIAGNOSIS_NOTE,))
-    rows: list[Row] = [("Diagnosis", "n", *_DIAGNOSIS_FIGURES.values())]
+    rows: list[Row] = [("Diagnosis", "n", *_DIAGNOSIS_METRICS.values())]
     for d in DIAGNOSES:
-        values = [figure_of(metrics, name, d.code) for name in _DIAGNOSIS_FIGURES]
+        values = [metric_of(metrics, name, d.code) for name in _DIAGNOSIS_METRICS]
         n = f"{metrics.n_by_class[d.code]:,}"
         rows.append((f"{d.mark} {d.name} ({d.code})", n, *values))
     return Section(
@@ -299,7 +299,7 @@ def _diagnoses(metrics: EvaluationMetrics) -> Section:
 
 
 def _diagnosed_note(images: Counts) -> tuple[str, ...]:
-    """Return how many images are behind figures of diagnoses, where these are not all."""
+    """Return how many images are behind metrics of diagnoses, where these are not all."""
     if not images.partial:
         return ()
     return (f"n = {images.diagnosed:,} images with a diagnosis, of {images.n:,}.",)
@@ -328,12 +328,12 @@ def _sets(sets: PredictionSets) -> Section:
     note = (
         "A prediction set is built to contain the true diagnosis for "
         f"{100 * sets.target:.0f} % of the images of each diagnosis. "
-        f"It contained the true diagnosis for {figure_text(sets.overall, ends.overall)} of all images. "
-        f"The mean size was {figure_text(sets.size, ends.size)} diagnoses; "
-        f"{figure_text(sets.empty, ends.empty)} of the sets were empty."
+        f"It contained the true diagnosis for {metric_text(sets.overall, ends.overall)} of all images. "
+        f"The mean size was {metric_text(sets.size, ends.size)} diagnoses; "
+        f"{metric_text(sets.empty, ends.empty)} of the sets were empty."
     )
     head = ("Diagnosis", "True diagnosis in the set")
-    rows = [(f"{d.name} ({d.code})", figure_of(sets, "coverage", d.code)) for d in DIAGNOSES]
+    rows = [(f"{d.name} ({d.code})", metric_of(sets, "coverage", d.code)) for d in DIAGNOSES]
     return Section(_PREDICTION_SETS, (note,), tables=(Table("", [head, *rows]),))
 
 
@@ -342,7 +342,7 @@ def _subgroups(metrics: EvaluationMetrics) -> Section:
     if metrics.gaps is not None:
         note = gaps_note(metrics.gaps)
     notes = (note, ECE_NOTE)
-    rows = subgroup_rows(metrics, figure_text)
+    rows = subgroup_rows(metrics, metric_text)
     table = _table(rows)
     return Section("Subgroups", notes, tables=(table,))
 
@@ -412,8 +412,8 @@ def _damage(robustness: Robustness) -> Section:
     note = (
         f"On {robustness.n:,} images of the {data.split} split of {data.name}. "
         "Each image was also rotated and mirrored, in seven views. The top diagnosis changes in "
-        f"{figure_of(flips, 'rate', 'mean')} of the views, "
-        f"and in at least one view for {figure_of(flips, 'rate', 'any')} of the images."
+        f"{metric_of(flips, 'rate', 'mean')} of the views, "
+        f"and in at least one view for {metric_of(flips, 'rate', 'any')} of the images."
     )
     drawn = (
         ("Balanced accuracy", charts.damage_chart(robustness, "balanced_accuracy")),

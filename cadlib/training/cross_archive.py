@@ -30,7 +30,7 @@ from cadlib.metrics.conditions_schema import (
     TwoRunsIntervals,
 )
 from cadlib.metrics.model_comparison import melanoma_auc, paired
-from cadlib.metrics.summary import Figure, defined, intervals
+from cadlib.metrics.summary import Metric, defined, intervals
 from cadlib.model import calibration
 from cadlib.training.config import TrainConfig
 from cadlib.training.data import LEFT_OUT
@@ -40,7 +40,7 @@ from cadlib.training.run import CHECKPOINT_FILE
 KEYS = ("with_archive", "without_archive", "change")
 
 
-FIGURES: dict[str, Callable[..., Floats]] = {
+METRICS: dict[str, Callable[..., Floats]] = {
     "balanced_accuracy": classification.balanced_accuracy,
     "malignant_auc": classification.malignant_auc,
     "melanoma_auc": melanoma_auc,
@@ -168,19 +168,19 @@ def compare(
     """
     _, groups = np.unique(lesions, return_inverse=True)
     pair = np.stack([with_it, without])
-    figures = []
-    for name, compute in FIGURES.items():
-        figure = Figure(name, paired(compute), KEYS)
-        figures.append(figure)
+    metrics = []
+    for name, compute in METRICS.items():
+        metric = Metric(name, paired(compute), KEYS)
+        metrics.append(metric)
     values_by_name: dict[str, Any] = {}
-    for figure in figures:
-        values = figure.compute(labels, pair)
+    for metric in metrics:
+        values = metric.compute(labels, pair)
         defined_values = map(defined, values.tolist())
         by_key = dict(zip(KEYS, defined_values, strict=True))
-        values_by_name[figure.name] = TwoRuns(**by_key)
-    # Every figure is drawn on the same pair of probabilities.
-    figures_with_input = [(figure, pair) for figure in figures]
-    bounds = intervals(labels, groups, figures_with_input)
+        values_by_name[metric.name] = TwoRuns(**by_key)
+    # Every metric is drawn on the same pair of probabilities.
+    metrics_with_input = [(metric, pair) for metric in metrics]
+    bounds = intervals(labels, groups, metrics_with_input)
     ends = _ends(bounds)
     return ArchiveComparison(
         n=len(labels),
@@ -192,7 +192,7 @@ def compare(
 
 
 def _ends(by_name: Mapping[str, Any]) -> ArchiveIntervals:
-    """Return the intervals of each figure, with and without the archive and of the change."""
+    """Return the intervals of each metric, with and without the archive and of the change."""
     ends = {}
     for name, ends_by_key in by_name.items():
         ends[name] = TwoRunsIntervals(**ends_by_key)

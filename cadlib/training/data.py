@@ -116,7 +116,7 @@ def read_training_data(
 
     Raise DatasetInvalid for a folder without usable images. Raise TrainingFailed for an unknown
     archive, and when a class has no image in training or in validation: without a frequency its
-    logits cannot be adjusted, and a drop of its figures would not show the effect of a camera.
+    logits cannot be adjusted, and a drop of its metrics would not show the effect of a camera.
     """
     dataset = _open(folder, request.subset)
     labelled = _labelled(dataset, log)

@@ -30,9 +30,9 @@ def cut(path: Path, epochs: int, say: Callable[[str], None]) -> None:
             say(f"{path}: its last line is half written, and is dropped.")
         elif epoch is None:
             raise TrainingFailed(
-                f"Expected line {number} of {path} to be the figures of an epoch, "
+                f"Expected line {number} of {path} to be the metrics of an epoch, "
                 "but it cannot be read. Restore the file, "
-                "or delete it to go on without the figures of earlier epochs, and give --resume."
+                "or delete it to go on without the metrics of earlier epochs, and give --resume."
             )
         elif epoch <= epochs:
             # Later epochs are trained again, so their lines are left out.

@@ -235,7 +235,7 @@ def _write_progress(
 
 
 def _report_epoch(setup: Setup, epoch: int, losses: list[Tensor]) -> None:
-    """Predict the validation images with the averaged network, and report the epoch's figures."""
+    """Predict the validation images with the averaged network, and report the epoch's metrics."""
     data = setup.data
     with setup.fabric.autocast():
         logits = predict_logits(setup.average.module, data, setup.spec)

@@ -51,7 +51,7 @@ TAGS: Final = (
     BALANCED_ACCURACY,
     MALIGNANT_AUC,
 )
-"""The scalars. The part after "epoch/" is the figure's name in history.jsonl."""
+"""The scalars. The part after "epoch/" is the metric's name in history.jsonl."""
 
 
 class State(StrEnum):
@@ -65,7 +65,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Curve:
-    """A figure of a run after each of n numbers of `steps`.
+    """A metric of a run after each of n numbers of `steps`.
 
     `epochs` are the same n points in epochs, with fractions.
     """
@@ -105,7 +105,7 @@ class RunReading:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Return the epoch of the highest balanced accuracy on validation, and that figure.
+        """Return the epoch of the highest balanced accuracy on validation, and that metric.
 
         Return None before the first one.
         """

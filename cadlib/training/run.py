@@ -263,7 +263,7 @@ class Run:
         logits: NDArray[float32],
         data: TrainingData,
     ) -> None:
-        """Print an epoch's figures on the validation images.
+        """Print an epoch's metrics on the validation images.
 
         Add them to history.jsonl and to the curves too.
         """
@@ -271,16 +271,16 @@ class Run:
         probabilities = calibration.probabilities(logits, 1.0, calibration.NO_BIAS)
         balanced_accuracy = classification.balanced_accuracy(labels, probabilities)
         malignant_auc = classification.malignant_auc(labels, probabilities)
-        figures: dict[str, float] = {
+        metrics: dict[str, float] = {
             "loss": loss,
             "validation_loss": validation_loss,
             "balanced_accuracy": float(balanced_accuracy),
             "malignant_auc": float(malignant_auc),
         }
-        row = {"epoch": epoch, **figures, "seconds": self.seconds()}
+        row = {"epoch": epoch, **metrics, "seconds": self.seconds()}
         self._add_to_history(row)
         tqdm.write(_row_text(row))
-        values = {f"epoch/{name}": value for name, value in figures.items()}
+        values = {f"epoch/{name}": value for name, value in metrics.items()}
         self._curves.write(self._noted_step, values)
         # The speed is that of training, without the prediction of the validation images.
         self._noted_at = time.monotonic()
@@ -294,7 +294,7 @@ class Run:
 
 
 def _row_text(row: dict[str, float]) -> str:
-    """Return the figures of an epoch in one line, fractions with four decimals."""
+    """Return the metrics of an epoch in one line, fractions with four decimals."""
     words = []
     for name, value in row.items():
         # The epoch is an integer.

@@ -22,7 +22,7 @@ from cadlib.metrics.conditions_schema import (
     MeasuredSplit,
     SimilarCases,
 )
-from cadlib.metrics.summary import Figure, by_class, mean_of, measured
+from cadlib.metrics.summary import Metric, by_class, mean_of, measured
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.model import Model
 from cadlib.model.neighbours.index import SHOWN, NeighbourIndex, Neighbours, compact
@@ -30,7 +30,7 @@ from cadlib.model.record import NEIGHBOURS_FILE, NeighbourFacts
 from cadlib.taxonomy import CODES
 
 _AGREEING_KEYS = tuple(str(count) for count in range(SHOWN + 1))
-"""Keys of figures by how many cases agree with the model: "0", "1", … SHOWN."""
+"""Keys of metrics by how many cases agree with the model: "0", "1", … SHOWN."""
 
 
 def fit(model: Model, features: SplitFeatures, split: Split) -> Fitted:
@@ -93,11 +93,11 @@ def measure(
     groups = lesion_groups(queries.table).to_numpy()
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
-    figures = _figures(index, neighbours, labels, first)
+    metrics = _metrics(index, neighbours, labels, first)
     n_by_class = classes.sum(axis=1).tolist()
     n_agreeing = agreeing.sum(axis=1).tolist()
     n_taken_for_training = sum(cases.itself is not None for cases in neighbours)
-    values, ends = measured(figures, labels, probabilities, groups)
+    values, ends = measured(metrics, labels, probabilities, groups)
     return CaseMetrics(
         k=SHOWN,
         n=len(labels),
@@ -135,13 +135,13 @@ def _agreeing(neighbours: list[Neighbours]) -> NDArray[np.bool_]:
     return agreeing
 
 
-def _figures(
+def _metrics(
     index: NeighbourIndex,
     neighbours: list[Neighbours],
     labels: NDArray[np.int64],
     first: NDArray[np.int64],
-) -> tuple[Figure, ...]:
-    """Return the figures of the cases, and of the model's first diagnoses, against the truth."""
+) -> tuple[Metric, ...]:
+    """Return the metrics of the cases, and of the model's first diagnoses, against the truth."""
     precision, vote_right = _against_truth(neighbours, labels)
     model_right = first == labels
     counts = np.bincount(index.diagnoses, minlength=len(CODES))
@@ -151,14 +151,14 @@ def _figures(
     classes = by_class(labels)
     agreeing = _agreeing(neighbours)
     return (
-        Figure("precision", mean_of(precision)),
-        Figure("precision_by_class", mean_of(precision, classes), CODES),
-        Figure("by_chance", mean_of(chance_of_each)),
-        Figure("vote_accuracy", mean_of(vote_right)),
-        Figure("vote_sensitivity", mean_of(vote_right, classes), CODES),
-        Figure("model_accuracy", mean_of(model_right)),
-        Figure("model_sensitivity", mean_of(model_right, classes), CODES),
-        Figure("right_when_agreeing", mean_of(model_right, agreeing), _AGREEING_KEYS),
+        Metric("precision", mean_of(precision)),
+        Metric("precision_by_class", mean_of(precision, classes), CODES),
+        Metric("by_chance", mean_of(chance_of_each)),
+        Metric("vote_accuracy", mean_of(vote_right)),
+        Metric("vote_sensitivity", mean_of(vote_right, classes), CODES),
+        Metric("model_accuracy", mean_of(model_right)),
+        Metric("model_sensitivity", mean_of(model_right, classes), CODES),
+        Metric("right_when_agreeing", mean_of(model_right, agreeing), _AGREEING_KEYS),
     )
 
 

@@ -33,7 +33,7 @@ _LABELS = {
     "lesion_id": "lesion",
     "split": "model split",
 }
-_FIGURES = {
+_MODEL_VALUES = {
     "risk": "malignant probability",
     "confidence": "confidence",
     "uncertainty": "uncertainty",
@@ -168,7 +168,7 @@ def _fields(row: "pd.Series[Any]") -> None:
         if name in row:
             texts.append(f"{label} {_short(row[name])}")
     texts.append(f"{row['width_px']} × {row['height_px']} px")
-    for name, label in _FIGURES.items():
+    for name, label in _MODEL_VALUES.items():
         if name in row:
             texts.append(f"{label} {row[name]:.2f}")
     if "novelty" in row:

@@ -10,7 +10,7 @@ from cadlib.metrics.decision_curve import DecisionCurve
 from cadlib.metrics.operating_point_table import one_group_note, point_rows
 from cadlib.metrics.predictive_values import INTERVAL_NOTE, PredictiveValues
 from cadlib.metrics.summary import defined
-from cadlib.metrics.tables import figure_text
+from cadlib.metrics.tables import metric_text
 from cadlib.metrics.thresholds import UNNAMED, TradeOff, trade_offs
 from cadlib.report import charts
 from cadlib.report.charts.reliability import reliability_charts
@@ -170,7 +170,7 @@ def _row(
 ) -> dict[str, str]:
     return {
         "Measure at this threshold": name,
-        "Value (95 % CI)": figure_text(value, interval),
+        "Value (95 % CI)": metric_text(value, interval),
         "Based on": basis,
     }
 

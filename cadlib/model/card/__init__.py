@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cadlib import command_hints
 from cadlib.metrics.operating_point import both_names, shown_name
 from cadlib.metrics.summary import DRAWS, ECE_NOTE
-from cadlib.metrics.tables import figure_of, figure_text
+from cadlib.metrics.tables import metric_of, metric_text
 from cadlib.model.audit_result import LEAKS
 from cadlib.model.calibration import SMALL_PX
 from cadlib.model.card import formats, values
@@ -80,8 +80,8 @@ def _templates() -> Environment:
         signed=formats.signed,
         change=formats.change,
         capital=formats.capital,
-        number=figure_text,
-        metric=figure_of,
+        number=metric_text,
+        metric=metric_of,
         shown_name=shown_name,
         both_names=both_names,
         across_table=formats.across_table,

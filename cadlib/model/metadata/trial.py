@@ -1,6 +1,6 @@
 """Tests whether the evidence of patient facts helps in every archive.
 
-A model uses the evidence only then, but always stores the figures.
+A model uses the evidence only then, but always stores the metrics.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def _specificity(labels: Labels, probabilities: Floats, weights: Floats | None =
     return classification.malignant_specificity(labels, probabilities, target, weights)
 
 
-FIGURES: dict[str, tuple[Callable[..., Floats], int]] = {
+METRICS: dict[str, tuple[Callable[..., Floats], int]] = {
     "balanced_accuracy": (classification.balanced_accuracy, 1),
     "malignant_auc": (classification.malignant_auc, 1),
     "melanoma_auc": (_melanoma_auc, 1),
@@ -64,7 +64,7 @@ DECIDING = ("malignant_auc", "nll")
 
 
 class Difference(JsonObject, frozen=True):
-    """A figure without and with the facts, and the 95 % interval of the change.
+    """A metric without and with the facts, and the 95 % interval of the change.
 
     A number that is not defined is None.
     """
@@ -74,18 +74,18 @@ class Difference(JsonObject, frozen=True):
     low: Value | None
     high: Value | None
 
-    def verdict(self, figure: str) -> int:
+    def verdict(self, metric: str) -> int:
         """Return 1 where the whole interval is better, -1 where it is worse, else 0."""
         if self.low is None or self.high is None:
             return 0
         is_higher = int(self.low > 0)
         is_lower = int(self.high < 0)
-        _, direction = FIGURES[figure]
+        _, direction = METRICS[metric]
         return direction * (is_higher - is_lower)
 
 
 Differences = dict[str, dict[str, Difference]]
-"""Part of the images -> figure -> its difference."""
+"""Part of the images -> metric -> its difference."""
 
 
 class MetadataTrial(JsonObject, frozen=True, dict=True):
@@ -103,9 +103,9 @@ class MetadataTrial(JsonObject, frozen=True, dict=True):
     operating_points: Annotated[tuple[OperatingPoint, ...], Meta(max_length=20)]
 
     def __post_init__(self) -> None:
-        for figures in self.differences.values():
-            if set(figures) != set(FIGURES):
-                names = ", ".join(FIGURES)
+        for metrics in self.differences.values():
+            if set(metrics) != set(METRICS):
+                names = ", ".join(METRICS)
                 raise ValueError(f"`differences` has to be of {names} for each part")
         if self.logits is None:
             return
@@ -113,7 +113,7 @@ class MetadataTrial(JsonObject, frozen=True, dict=True):
             raise ValueError(f"`evidence` has to be of {', '.join(FEATURES)}, in this order")
         if not helps(self.differences):
             raise ValueError(
-                "Expected no evidence where the figures do not show that it helps in every archive."
+                "Expected no evidence where the metrics do not show that it helps in every archive."
             )
 
     @cached_property
@@ -171,22 +171,22 @@ def _chosen_points(
 def helps(differences: Differences) -> bool:
     """Return whether facts help in every archive and harm nowhere.
 
-    They help where AUC or likelihood is clearly better, and harm where any figure is clearly worse.
+    They help where AUC or likelihood is clearly better, and harm where any metric is clearly worse.
     Clearly means that the whole interval of the difference lies on one side.
     """
     archives = []
-    for part, figures in differences.items():
+    for part, metrics in differences.items():
         if part.startswith(ARCHIVE):
-            archives.append(figures)
+            archives.append(metrics)
     if not archives:
         return False
-    for figures in archives:
-        verdicts = [figures[name].verdict(name) for name in DECIDING]
+    for metrics in archives:
+        verdicts = [metrics[name].verdict(name) for name in DECIDING]
         # At least one of these metrics has to improve in each archive.
         if max(verdicts) <= 0:
             return False
-    for figures in differences.values():
-        verdicts = [change.verdict(name) for name, change in figures.items()]
+    for metrics in differences.values():
+        verdicts = [change.verdict(name) for name, change in metrics.items()]
         # No metric may become worse, in any part.
         if -1 in verdicts:
             return False
@@ -210,13 +210,13 @@ def compare(
         if not inside.any():
             continue
         _, groups = np.unique(lesions[inside], return_inverse=True)
-        # All figures use the same draws.
+        # All metrics use the same draws.
         weights = np.concatenate(list(bootstrap(groups, draws)))
         part_labels = labels[inside]
         part_before = before[inside]
         part_after = after[inside]
         differences[part] = {}
-        for name, (compute, _) in FIGURES.items():
+        for name, (compute, _) in METRICS.items():
             change = _difference(compute, part_labels, part_before, part_after, weights)
             differences[part][name] = change
     return differences

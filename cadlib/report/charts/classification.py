@@ -1,4 +1,4 @@
-"""Draws the figures of each diagnosis, and reliability diagrams."""
+"""Draws the metrics of each diagnosis, and reliability diagrams."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from cadlib.report.charts.style import (
 
 _SYMBOLS: Final = {"sensitivity": "circle", "specificity": "diamond-open"}
 _UNDEFINED_X: Final = {"sensitivity": 0.02, "specificity": 0.45}
-"""Where "not defined" is written: apart, as both figures of a diagnosis may be undefined."""
+"""Where "not defined" is written: apart, as both metrics of a diagnosis may be undefined."""
 
 
 def per_class_chart(summary: Summary) -> go.Figure:
@@ -41,7 +41,7 @@ def per_class_chart(summary: Summary) -> go.Figure:
     figure = go.Figure()
     _add_connections(figure, summary, labels)
     for key in _SYMBOLS:
-        _add_class_figures(figure, summary, key, labels)
+        _add_class_metrics(figure, summary, key, labels)
     _add_undefined(figure, summary, labels)
     figure.update_xaxes(title_text="Sensitivity, specificity", **UNIT)
     list_rows(figure, [labels[code] for code in taxonomy.CODES])
@@ -50,7 +50,7 @@ def per_class_chart(summary: Summary) -> go.Figure:
 
 
 def _class_text(summary: Summary, d: taxonomy.Diagnosis) -> str:
-    """Return the figures of a diagnosis in words."""
+    """Return the metrics of a diagnosis in words."""
     sensitivity = number_text(summary.sensitivity[d.code])
     specificity = number_text(summary.specificity[d.code])
     n = f"{summary.n_by_class[d.code]:,}"
@@ -58,7 +58,7 @@ def _class_text(summary: Summary, d: taxonomy.Diagnosis) -> str:
 
 
 def _add_connections(figure: go.Figure, summary: Summary, labels: Mapping[str, str]) -> None:
-    """Draw a line between the two figures of each diagnosis, where both are defined."""
+    """Draw a line between the two metrics of each diagnosis, where both are defined."""
     for code in taxonomy.CODES:
         ends = [summary.sensitivity[code], summary.specificity[code]]
         # A line to a missing end would look like a value of 0.
@@ -75,7 +75,7 @@ def _add_connections(figure: go.Figure, summary: Summary, labels: Mapping[str, s
 
 
 def _add_undefined(figure: go.Figure, summary: Summary, labels: Mapping[str, str]) -> None:
-    """Write "not defined" where a figure of a diagnosis is."""
+    """Write "not defined" where a metric of a diagnosis is."""
     for key, place in _UNDEFINED_X.items():
         for code in taxonomy.CODES:
             if undefined(getattr(summary, key)[code]):
@@ -88,10 +88,10 @@ def _add_undefined(figure: go.Figure, summary: Summary, labels: Mapping[str, str
                 )
 
 
-def _add_class_figures(
+def _add_class_metrics(
     figure: go.Figure, summary: Summary, key: str, labels: Mapping[str, str]
 ) -> None:
-    """Draw a figure of each diagnosis with its interval, and its marker in the legend."""
+    """Draw a metric of each diagnosis with its interval, and its marker in the legend."""
     colours = [d.group_colour for d in taxonomy.DIAGNOSES]
     grey = GREY.format(1)
     symbol = _SYMBOLS[key]

@@ -208,7 +208,7 @@ _DAMAGE_COLUMNS: Final = ("original", *_STRENGTHS)
 
 
 def damage_chart(robustness: Robustness, merit: str) -> go.Figure:
-    """Draw a figure of `robustness.measure` by damage and strength, undamaged in the first column.
+    """Draw a metric of `robustness.measure` by damage and strength, undamaged in the first column.
 
     `merit` is "balanced_accuracy", "malignant_auc" or "accuracy". The colour is the fall from the
     first column.
@@ -231,7 +231,7 @@ def damage_chart(robustness: Robustness, merit: str) -> go.Figure:
 
 
 def _damage_course(name: str, values: list[float | None]) -> str:
-    """Return how a figure changes with the strength of a damage, in words."""
+    """Return how a metric changes with the strength of a damage, in words."""
     # The first value is the one without damage.
     mildest = number_text(values[1])
     strongest = number_text(values[-1])
@@ -239,7 +239,7 @@ def _damage_course(name: str, values: list[float | None]) -> str:
 
 
 def _damage_row(clean: float | None, by_strength: Mapping[str, float | None]) -> list[float | None]:
-    """Return a figure without damage, and then by the strength of a damage."""
+    """Return a metric without damage, and then by the strength of a damage."""
     # In the order of the columns, whatever the order in the file.
     damaged = [by_strength[strength] for strength in _STRENGTHS]
     return [clean, *damaged]
@@ -256,7 +256,7 @@ def _worst(falls: list[list[float | None]]) -> float:
 
 
 def _fall(clean: float | None, value: float | None) -> float | None:
-    """Return how much a figure falls, or None where one of both is not defined."""
+    """Return how much a metric falls, or None where one of both is not defined."""
     if clean is None or value is None or undefined(clean) or undefined(value):
         return None
     return clean - value

@@ -3,20 +3,20 @@
 import plotly.graph_objects as go
 
 from cadlib import taxonomy
-from cadlib.metrics.model_comparison import FIGURE_NAMES, Comparison, Difference
+from cadlib.metrics.model_comparison import METRIC_NAMES, Comparison, Difference
 from cadlib.report.charts.style import GREY, GRID, finish, list_rows, number_text, undefined
 
 
 def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figure:
-    """Draw second minus first, a row a figure.
+    """Draw second minus first, a row a metric.
 
     A mark is filled where the difference is significant, and lies on the right where the second
     model is better.
     """
     figure = go.Figure()
     texts = []
-    for key, name in FIGURE_NAMES.items():
-        difference = comparison.figures[key]
+    for key, name in METRIC_NAMES.items():
+        difference = comparison.metrics[key]
         text = f"{name} {_values_text(difference)}"
         if difference.difference is None or undefined(difference.difference):
             figure.add_annotation(x=0, y=name, text="not defined", showarrow=False)
@@ -24,9 +24,9 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
             continue
         _add_difference(figure, name, difference, text)
         texts.append(f"{text}, {_verdict(difference, first, second)}")
-    list_rows(figure, list(FIGURE_NAMES.values()))
+    list_rows(figure, list(METRIC_NAMES.values()))
     figure.add_vline(x=0, line={"color": GREY.format(0.9), "dash": "longdash", "width": 1})
-    # The side of a mark shows the better model, whatever the sign of its figure.
+    # The side of a mark shows the better model, whatever the sign of its metric.
     title = f"← {first} better · {_axis(comparison)} · {second} better →"
     figure.update_xaxes(title_text=title, **GRID)
     n = f"{comparison.n:,}"
@@ -34,7 +34,7 @@ def comparison_chart(comparison: Comparison, first: str, second: str) -> go.Figu
 
 
 def _values_text(difference: Difference) -> str:
-    """Return the figure of both models."""
+    """Return the metric of both models."""
     digits = 3
     first = number_text(difference.first, digits)
     second = number_text(difference.second, digits)
@@ -91,12 +91,12 @@ def _verdict(difference: Difference, first: str, second: str) -> str:
 
 
 def _axis(comparison: Comparison) -> str:
-    """Return the title of the axis, with the figures drawn with the opposite sign of the table."""
+    """Return the title of the axis, with the metrics drawn with the opposite sign of the table."""
     reversed_names = []
-    for key, difference in comparison.figures.items():
+    for key, difference in comparison.metrics.items():
         if not difference.higher_is_better:
             # The note in brackets is about the table, where the sign is not reversed.
-            name, _, _ = FIGURE_NAMES[key].partition(" (")
+            name, _, _ = METRIC_NAMES[key].partition(" (")
             reversed_names.append(name)
     if not reversed_names:
         return "improvement"

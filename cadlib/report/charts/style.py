@@ -82,12 +82,12 @@ def row_label(d: taxonomy.Diagnosis, extra: str = "") -> str:
 
 
 def undefined(value: float | None) -> bool:
-    """Return whether a figure is not defined: None as JSON has it, or NaN."""
+    """Return whether a value is not defined: None as JSON has it, or NaN."""
     return value is None or math.isnan(value)
 
 
 def number_text(value: float | None, digits: int = 2) -> str:
-    """Return a figure as text, or `UNDEFINED` for None and NaN."""
+    """Return a value as text, or `UNDEFINED` for None and NaN."""
     if value is None or math.isnan(value):
         return UNDEFINED
     return f"{value:.{digits}f}"
