@@ -85,17 +85,26 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def subject(drawn_model, drawn_images, tmp_path_factory):
+def model_with_rule(drawn_model, tmp_path_factory):
+    """Return the folder of a model that has every part, a balanced rule too."""
+    folder = shutil.copytree(drawn_model, tmp_path_factory.mktemp("model") / "with-rule")
+    rule = {"power": 0.5, "frequencies": dict.fromkeys(CODES, 0.125) | {"MEL": 0.01}}
+    change_record(folder, {"balanced_rule": rule}, golden=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def subject(model_with_rule, drawn_images, tmp_path_factory):
     """Return the subject of a report on 32 drawn lesions. It is shared: a test changes a copy."""
     dataset = open_dataset(drawn_images, verify=False)
-    record = read_record(drawn_model)
+    record = read_record(model_with_rule)
     with pytest.MonkeyPatch.context() as patch:
         draw_few(patch)
         patch.setenv("CADLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        evaluation = cached_evaluation(drawn_model, record, dataset, lambda *_: None)
-    role = part_in_training(drawn_model, record, dataset)
-    own = metrics_file.read(drawn_model)
-    card = (drawn_model / CARD_FILE).read_text()
+        evaluation = cached_evaluation(model_with_rule, record, dataset, lambda *_: None)
+    role = part_in_training(model_with_rule, record, dataset)
+    own = metrics_file.read(model_with_rule)
+    card = (model_with_rule / CARD_FILE).read_text()
     return Subject(record, evaluation.metrics, "all images", *role, evaluation, own, card)
 
 
@@ -111,6 +120,7 @@ def metric_text(value, interval=None):
 
 SINGLE_METRICS = {
     "Balanced accuracy": "balanced_accuracy",
+    "Balanced accuracy, rule that favours rare diagnoses": "balanced_accuracy_by_rule",
     "Accuracy": "accuracy",
     "AUC, malignant or benign": "malignant_auc",
     "Average precision, malignant": "malignant_average_precision",

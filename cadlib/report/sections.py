@@ -138,7 +138,12 @@ def _accuracy_rows(metrics: EvaluationMetrics) -> Iterator[Row]:
     n = f"{images.diagnosed:,}"
     both = images.malignant_text
     value = metric_text(metrics.balanced_accuracy, intervals.balanced_accuracy)
-    yield "Balanced accuracy", value, f"{n} of {metrics.n_classes} diagnoses"
+    diagnoses = f"{n} of {metrics.n_classes} diagnoses"
+    yield "Balanced accuracy", value, diagnoses
+    # Only a model with a balanced rule has it.
+    if metrics.balanced_accuracy_by_rule is not UNSET:
+        by_rule = metric_of(metrics, "balanced_accuracy_by_rule")
+        yield "Balanced accuracy, rule that favours rare diagnoses", by_rule, diagnoses
     yield "Accuracy", metric_text(metrics.accuracy, intervals.accuracy), n
     yield (
         "AUC, malignant or benign",
