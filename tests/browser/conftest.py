@@ -78,8 +78,17 @@ def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
         wait_for_server(address, running, log)
         yield address
     finally:
-        running.terminate()
+        end_server(running)
+
+
+def end_server(running: subprocess.Popen) -> None:
+    """End a server, at once if it still waits for a connection of the browser that tests share."""
+    running.terminate()
+    try:
         running.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
 
 
 def free_port() -> int:
