@@ -135,6 +135,8 @@ class Assessment:
             "prediction_set": self.likely and list(self.likely),
             "facts": _facts_json(prediction),
             "malignant_probability": prediction.malignant_probability,
+            # `predict --views 1` reads fewer than the model does by itself.
+            "views": len(prediction.view_probabilities),
             "networks": _networks_json(self),
             "decision": _decision_json(self.decision),
             "heatmap": self.heatmap and _heatmap_json(self.heatmap, self.image),
@@ -201,10 +203,10 @@ def csv_row(file: str, outcome: Assessment | str) -> list[str]:
     the score, 1 at the limit; both are empty for a model without a novelty detector.
     `malignant_low` and `malignant_high` are the ends of the malignant probabilities of the model's
     networks alone, and `borderline` is whether these disagree on the decision; empty for a model of
-    one network. `interpretable` is no, with the reason as `warning`, where the pages hide the answer until a
-    reader requests it: read the warning before using the columns after it. `notes` has the
-    sentences of `LesionImage.notes`. A cell that a spreadsheet would compute has an apostrophe
-    before it.
+    one network. `interpretable` is no, with the reason as `warning`, where the pages hide the
+    answer until a reader requests it: read the warning before using the columns after it. `notes`
+    has the sentences of `LesionImage.notes`. A cell that a spreadsheet would compute has an
+    apostrophe before it.
     """
     if isinstance(outcome, str):
         # The first column is the file, the last the reason.

@@ -1,14 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from timm.layers import Conv2dSame
 
 from cadlib.images import read_image
 from cadlib.images.preprocess import to_pixels
 from cadlib.images.synthetic import demo_lesions
-from cadlib.images.turns import CHANGING_TURNS, turned, turned_back
+from cadlib.images.turns import CHANGING_TURNS, TURNS, turned, turned_back
+from cadlib.model.committee import Committee
+from cadlib.model.model import Model
 from cadlib.saliency.feature_map_cells import enlargement
+from cadlib.saliency.heatmap import explain
 from cadlib.saliency.trust import agreement
+
+
+def with_pixels(image, pixels):
+    return replace(image, pixels=np.ascontiguousarray(pixels))
 
 
 def centre_of(weights, cell):
@@ -66,3 +76,25 @@ def test_maps_of_a_rotated_image_agree_better_than_with_even_cells(model):
     placed = np.nanmean(agreed["tf_efficientnet_lite2"])
     even = np.nanmean(agreed["even parts"])
     assert placed > even + 0.03
+
+
+@pytest.mark.parametrize("size_px", [176, 208, 161])
+def test_cells_averaged_over_all_views_lie_as_in_a_mirrored_image(size_px):
+    cells = -(-size_px // 32)
+    weights = enlargement("tf_efficientnet_lite2", size_px, cells, all_views=True)
+    np.testing.assert_allclose(weights, weights[::-1, ::-1], atol=1e-12)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "grad-cam++", "layercam"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_map_of_all_views_turns_with_the_image(model, turn, method):
+    spec = structs.replace(model.record.input, symmetric=True)
+    record = structs.replace(model.record, input=spec)
+    several = Model(record, Committee(model.committee.members, 8), model.folder)
+    image = read_image(demo_lesions()[0].png())
+    pixels = image.pixels[:401, :401]
+    upright = explain(several, with_pixels(image, pixels), "MEL", method)
+    view = explain(several, with_pixels(image, turned(pixels, turn)), "MEL", method)
+    peak = upright.raw_peak
+    np.testing.assert_allclose(turned_back(view.values, turn), upright.values, atol=1e-4 * peak)

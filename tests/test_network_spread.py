@@ -90,6 +90,11 @@ def test_a_decision_on_which_networks_disagree_is_borderline(make_model, thresho
     assert row_of(assessment)["borderline"] == ("yes" if borderline else "no")
 
 
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_result_states_how_many_views_were_read(make_model, views):
+    assert assess(make_model(0.0, views=views), PICTURE).to_json()["views"] == views
+
+
 def test_the_spread_follows_patient_data(make_model, taught_folder):
     taught = Model.load(taught_folder)
     several = make_model(-9.0, 0.0)

@@ -285,7 +285,9 @@ def test_predict_writes_the_warning_into_its_csv(tmp_path, clear, capsys):
 
 
 def test_rotated_views_are_noted_to_ignore_patient_data():
-    views = SimpleNamespace(malignant_range=(0.1, 0.5), same=6, probabilities=np.zeros((8, 8)))
+    views = SimpleNamespace(
+        malignant_range=(0.1, 0.5), same=6, probabilities=np.zeros((8, 8)), averaged=False
+    )
     assert ui.about_the_turns(views, 0.2).startswith("Rotated and mirrored: ")
     assert ui.about_the_turns(views, 0.2, with_facts=True).startswith(
         "Rotated and mirrored, without patient data: "

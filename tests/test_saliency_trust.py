@@ -21,6 +21,7 @@ GOOD = Trust(LEAST_FAITHFUL + 0.01, LEAST_STABLE + 0.01)
 class DarknessReader:
     """Replaces a Model: a dark cell is evidence for a melanoma at its position, in every orientation."""
 
+    views = 1
     record = SimpleNamespace(
         members=(SimpleNamespace(backbone="toy"),),
         model_id="darkness 0.0.0",
@@ -90,7 +91,7 @@ def test_nearly_no_random_map_is_readable(model):
         usual = activation_map(model, image, prediction, code)
         raw = model.see(to_pixels(image, model.record.input)[None]).evidence[0, 0]
         for _ in range(5):
-            values = surface(rng.permutation(raw.ravel()).reshape(raw.shape), model.record)
+            values = surface(rng.permutation(raw.ravel()).reshape(raw.shape), model.record, views=1)
             random_map = Heatmap(values, code, "grad-cam", float(values.max()), usual.box)
             readable.append(trust(model, image, random_map, code).readable)
     assert sum(readable) <= 2

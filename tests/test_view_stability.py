@@ -49,8 +49,12 @@ def test_counts_and_names_the_changed_views():
     probabilities[:6, CODES.index("MEL")] = 0.1
     probabilities[6:, CODES.index("NV")] = 0.45
     probabilities[6:, CODES.index("MEL")] = 0.55
-    views = Stability(probabilities, top=CODES.index("NV"))
+    views = Stability(probabilities, top=CODES.index("NV"), averaged=False)
     assert (views.same, views.malignant_range) == (6, pytest.approx((0.1, 0.55)))
-    sentence = "Rotated and mirrored: same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
+    facts = "same top diagnosis in 6 of 8 views, malignant probability 0.10 to 0.55"
+    sentence = f"Rotated and mirrored: {facts}"
     assert about_the_turns(views, 0.2) == f"{sentence}; the range crosses the referral threshold."
     assert about_the_turns(views, 0.6) == about_the_turns(views, 0.1) == f"{sentence}."
+    averaged = replace(views, averaged=True)
+    expected = f"Each rotated and mirrored view before averaging: {facts}."
+    assert about_the_turns(averaged, 0.6) == expected

@@ -232,7 +232,7 @@ def judge(
     upright, *of_turned = explained.maps
     pixels = explained.pixels
     of_untrained = _untrained_maps(untrained, record, pixels, explained.target)
-    shuffled = surface(_shuffled(explained.evidence, rng), record)
+    shuffled = surface(_shuffled(explained.evidence, rng), record, model.views)
     faithful = faithfulness(
         model,
         pixels,
@@ -297,7 +297,7 @@ def _untrained_maps(
 ) -> list[Map]:
     """Return the map of each method by the untrained network, in the order of KEYS."""
     raw_of_methods = raw_maps(untrained, record, pixels, target, KEYS)
-    return [surface(raw, record) for raw in raw_of_methods]
+    return [surface(raw, record, views=1) for raw in raw_of_methods]
 
 
 def _shuffled(cells: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -328,7 +328,7 @@ def _maps(
     # The first method is the evidence, which the model's outputs have already.
     others = [heatmap.raw_maps(model, views, target, method) for method in KEYS[1:]]
     by_view = zip(evidence, *others, strict=True)
-    return [[surface(raw, model.record) for raw in of_view] for of_view in by_view]
+    return [[surface(raw, model.record, model.views) for raw in of_view] for of_view in by_view]
 
 
 def centre(size_px: int) -> Map:

@@ -4,13 +4,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def enlargement(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
+def enlargement(
+    backbone: str,
+    size_px: int,
+    cells: int,
+    *,
+    all_views: bool = False,
+) -> NDArray[np.float64]:
     """Return the (size_px, cells) weights that spread a row of cells over the pixels of its side.
 
     The interpolation is linear. From each end to the outermost cell's centre the value is that
-    cell's.
+    cell's. With `all_views` the row is an average over all flips and quarter turns of the image: a
+    cell lies between its centre and that in a mirrored image.
     """
     centres = _centres(backbone, size_px, cells)
+    if all_views:
+        mirrored_centres = size_px - 1 - centres[::-1]
+        centres = (centres + mirrored_centres) / 2
     numbers = np.arange(cells)
     pixels = np.arange(size_px)
     place = np.interp(pixels, centres, numbers)
@@ -22,7 +32,7 @@ def enlargement(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
 
 
 def _centres(backbone: str, size_px: int, cells: int) -> NDArray[np.float64]:
-    """Return the pixel, from 0 and possibly a fraction, at the centre of the area that each cell reads.
+    """Return the pixel, from 0 and maybe a fraction, at the centre of the area each cell reads.
 
     Most networks are assumed to read even parts of the side. Those that timm calls tf_… pad as
     TensorFlow does ("SAME"): a layer of stride 2 puts the odd pixel of an even side to the right.

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from cadlib.errors import CadError
 from cadlib.images import LesionImage
 from cadlib.images.preprocess import Box, to_array, to_pixels
-from cadlib.images.turns import turned, turned_back
+from cadlib.images.turns import TURNS, turned, turned_back
 from cadlib.model.engine import Engine
 from cadlib.model.model import Model, Prediction
 from cadlib.model.record import ModelRecord
@@ -83,7 +83,8 @@ def activation_map(
     """
     target = CODES.index(diagnosis(code).code)
     raw = prediction.evidence[target]
-    return _heatmap(model, image, raw, code, METHODS[0])
+    views = len(prediction.view_probabilities)
+    return _heatmap(model, image, raw, code, METHODS[0], views)
 
 
 def explain(
@@ -105,7 +106,7 @@ def explain(
     pixels = to_pixels(image, model.record.input)
     target = CODES.index(diagnosis(code).code)
     [raw] = raw_maps(model, pixels[None], target, method)
-    return _heatmap(model, image, raw, code, method_of_key)
+    return _heatmap(model, image, raw, code, method_of_key, model.views)
 
 
 def raw_maps(
@@ -150,17 +151,18 @@ def _member_maps(
     return np.stack(maps)
 
 
-def surface(raw: NDArray[np.float32], record: ModelRecord) -> NDArray[np.float32]:
+def surface(raw: NDArray[np.float32], record: ModelRecord, views: int) -> NDArray[np.float32]:
     """Return a map at the layer's own size, (h, w), enlarged to the model's input, (S, S).
 
-    Negative values are set to 0.
+    `views` is the number of views that the map is an average of. Negative values are set to 0.
     """
     rows, columns = raw.shape
     # All networks of a model have maps of one geometry.
     backbone = record.members[0].backbone
     size_px = record.input.size_px
-    down = enlargement(backbone, size_px, rows)
-    across = enlargement(backbone, size_px, columns)
+    all_views = views == len(TURNS)
+    down = enlargement(backbone, size_px, rows, all_views=all_views)
+    across = enlargement(backbone, size_px, columns, all_views=all_views)
     positive = np.maximum(raw, 0)
     enlarged = down @ positive @ across.T
     return enlarged.astype(np.float32)
@@ -306,15 +308,19 @@ def _heatmap(
     raw: NDArray[np.float32],
     code: str,
     method: Method,
+    views: int,
 ) -> Heatmap:
-    """Return a Heatmap of a map at the layer's own size, (h, w), which may have negative values."""
+    """Return a Heatmap of a map at the layer's own size, (h, w), which may have negative values.
+
+    `views` is the number of views that the map is an average of.
+    """
     if not np.isfinite(raw).all():
         raise CadError(
             f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave "
             "NaN or infinity; its weights may be damaged: restore the model's folder, or choose "
             "another model."
         )
-    values = surface(raw, model.record)
+    values = surface(raw, model.record, views)
     values.setflags(write=False)
     return Heatmap(
         values=values,

@@ -20,11 +20,13 @@ class Stability:
     """The predictions for each of the eight views of an image alone, in the order of TURNS.
 
     `probabilities` is (8, 8) float64, read-only, a row for each view. `top` is the place of the
-    model's top diagnosis in taxonomy order.
+    model's top diagnosis in taxonomy order. `averaged` is whether the model's result is the average
+    of these views, or that of the first one.
     """
 
     probabilities: NDArray[np.float64]
     top: int
+    averaged: bool
 
     @property
     def same(self) -> int:
@@ -53,7 +55,7 @@ def stability(model: Model, image: LesionImage, prediction: Prediction) -> Stabi
         alone = prediction.probabilities
     top = int(alone.argmax())
     if len(prediction.view_probabilities) == len(TURNS):
-        return Stability(prediction.view_probabilities, top)
+        return Stability(prediction.view_probabilities, top, averaged=True)
     committee = model.committee
     of_all_views = Committee(committee.members, len(TURNS), committee.average)
     pixels = preprocess.to_pixels(image, model.record.input)
@@ -61,4 +63,4 @@ def stability(model: Model, image: LesionImage, prediction: Prediction) -> Stabi
     short_side_px = min(image.file_px)
     probabilities = model.calibrated(outputs.view_logits[0], short_side_px)
     probabilities.flags.writeable = False
-    return Stability(probabilities, top)
+    return Stability(probabilities, top, averaged=False)

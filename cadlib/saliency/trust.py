@@ -98,7 +98,7 @@ def trust(
     pixels = to_pixels(image, model.record.input)
     views = np.stack([turned(pixels, turn) for turn in VIEWS])
     raw_view_maps = raw_maps(model, views, target, heatmap.method)
-    view_maps = [surface(raw, model.record) for raw in raw_view_maps]
+    view_maps = [surface(raw, model.record, model.views) for raw in raw_view_maps]
     short_side_px = min(image.file_px)
     [faithful] = faithfulness(
         model,

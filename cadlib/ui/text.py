@@ -183,11 +183,14 @@ def about_the_turns(stability: Stability, threshold: float, *, with_facts: bool 
     data. `with_facts` is true if the result beside this sentence uses patient data.
     """
     low, high = stability.malignant_range
+    lead = "Rotated and mirrored"
+    if stability.averaged:
+        lead = "Each rotated and mirrored view before averaging"
     alone = ", without patient data" if with_facts else ""
     views = len(stability.probabilities)
     risk_range = f"{two_digits(low)} to {two_digits(high)}"
     sentence = (
-        f"Rotated and mirrored{alone}: same top diagnosis in {stability.same} of {views} views, "
+        f"{lead}{alone}: same top diagnosis in {stability.same} of {views} views, "
         f"malignant probability {risk_range}"
     )
     # A probability at the threshold is referred, so the two ends have different decisions.
