@@ -13,7 +13,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reads the output any more, as in `| head`.
     """
     try:
-        from cadlib.cli.streams import READER_GONE, mute_broken_streams, prepare_streams  # noqa: PLC0415
+        from cadlib.cli.streams import (  # noqa: PLC0415
+            READER_GONE,
+            mute_broken_streams,
+            prepare_streams,
+        )
 
         prepare_streams()
         try:

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 
 from cadlib.images.preprocess import InputSpec
 from cadlib.images.turns import TURNS, turned
-from cadlib.model.committee import Committee
+from cadlib.model.committee import Committee, averaged
 from cadlib.model.engine import Seen
+from cadlib.taxonomy import CODES
 
 SPEC = InputSpec(32, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), symmetric=True)
 CELLS = 4
@@ -113,3 +114,14 @@ def test_no_pass_has_more_than_64_views(images):
 def test_another_number_of_views_is_refused(views):
     with pytest.raises(ValueError, match="1 or 8"):
         Committee(members(), views)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_logits_are_averaged_as_such_or_as_probabilities(average):
+    view_logits = np.random.default_rng(0).normal(size=(5, 8, len(CODES))).astype(np.float32)
+    mean_logits = averaged(view_logits, (1,), average)
+    shares = np.exp(view_logits) / np.exp(view_logits).sum(axis=-1, keepdims=True)
+    if average == "probabilities":
+        np.testing.assert_allclose(np.exp(mean_logits), shares.mean(axis=1), atol=1e-6)
+    else:
+        np.testing.assert_allclose(mean_logits, view_logits.mean(axis=1), atol=1e-6)

@@ -22,7 +22,7 @@ from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE
 from cadlib.model.split import part_in_training
 from cadlib.model.verification import verify
 from cadlib.taxonomy import CODES
-from cadlib.training.committee_packing import pack_committee, view_average
+from cadlib.training.committee_packing import pack_committee
 from tests.model_folders import change_record
 from tests.tiny_training import TINY, flags
 
@@ -135,17 +135,6 @@ def test_a_turned_image_has_the_same_answer(committee, dataset):
         view = replace(image, pixels=np.ascontiguousarray(turned(pixels, turn)))
         probabilities = committee.predict(view).probabilities
         np.testing.assert_allclose(probabilities, upright.probabilities, atol=1e-5)
-
-
-@pytest.mark.parametrize("average", ["logits", "probabilities"])
-def test_views_are_averaged_as_the_committee_averages_them(average):
-    view_logits = np.random.default_rng(0).normal(size=(5, 8, len(CODES))).astype(np.float32)
-    averaged = view_average(view_logits, average)
-    shares = np.exp(view_logits) / np.exp(view_logits).sum(axis=-1, keepdims=True)
-    if average == "probabilities":
-        np.testing.assert_allclose(np.exp(averaged), shares.mean(axis=1), atol=1e-6)
-    else:
-        np.testing.assert_allclose(averaged, view_logits.mean(axis=1), atol=1e-6)
 
 
 def test_a_missing_fold_is_refused(members, dataset):

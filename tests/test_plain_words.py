@@ -16,6 +16,7 @@ TEXTS = sorted(
 
 MAX_NODES_A_LINE = 9.0
 """Of the median function of at least three lines. structlog and httpx have 7, nanochat 10."""
+MAX_LINE = 100
 MAX_NODES_A_FUNCTION = 250
 MAX_PACKED_A_THOUSAND_LINES = 3
 MIN_COMMENT_SHARE = 0.03
@@ -84,6 +85,15 @@ def test_the_median_function_is_open() -> None:
             if lines >= 3:
                 densities.append(size(function) / lines)
     assert statistics.median(densities) <= MAX_NODES_A_LINE
+
+
+def test_no_line_is_long():
+    long = []
+    for path in MODULES:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if len(line) > MAX_LINE:
+                long.append(f"{path.relative_to(ROOT)}:{number}")
+    assert not long
 
 
 def test_no_function_is_large() -> None:

@@ -308,8 +308,8 @@ def _print_plan(recipe: Recipe, plan: Sequence[Planned]) -> None:
         print(f"{number:3} {planned.step.name:<11}{planned.step.summary:<70}{status}")
     if total:
         print(
-            f"About {duration(total)} in all, if nothing else runs. The networks and the reading of "
-            f"{READ_IMAGES} images were timed on this machine."
+            f"About {duration(total)} in all, if nothing else runs. The networks and the reading "
+            f"of {READ_IMAGES} images were timed on this machine."
         )
 
 

@@ -2,14 +2,14 @@
 
 The order follows from what a step needs and overwrites:
 
-- `train` also fits calibration, thresholds and prediction sets, so `calibrate` is no step. It writes
-  a new folder: every other result belongs to its weights.
+- `train` also fits calibration, thresholds and prediction sets, so `calibrate` is no step. It
+  writes a new folder: every other result belongs to its weights.
 - `audit` comes next. Metrics of a split that leaks mean nothing.
 - `index`, `robustness`, `saliency` and `across` read training and validation images alone.
 - `validation` and `test` evaluate the packed model. The test split is read once, after everything
   that could still be changed.
-- `cases` measures similar cases and novelty detector on the test split: `index` reports on the split
-  that leads metrics.json, and that is the test split only now.
+- `cases` measures similar cases and novelty detector on the test split: `index` reports on the
+  split that leads metrics.json, and that is the test split only now.
 
 Each step runs the command of its name, with the result saved in the model.
 """

@@ -14,7 +14,9 @@ _NO_METADATA = (
 )
 _NO_LABEL = "An image without a diagnosis is left out; add its row to the ground truth."
 ADVICE = {
-    "rows without an image": "Add the missing images to the folder, or continue without these rows.",
+    "rows without an image": (
+        "Add the missing images to the folder, or continue without these rows."
+    ),
     "images without ground truth": _NO_LABEL,
     "images without metadata": _NO_METADATA,
     "images without a source": (

@@ -294,8 +294,8 @@ def build_metrics(
     table. `lesions` numbers the lesion of each row; without it the lesion ids of the table do.
     `classes` are those of the challenge that is measured; their codes are the keys. The operating
     points of the thresholds, and the prediction sets, which are of all eight classes, are measured
-    on these images. So is the balanced accuracy by the `balanced_rule`. `progress` is called with the
-    subgroups done and their number.
+    on these images. So is the balanced accuracy by the `balanced_rule`. `progress` is called with
+    the subgroups done and their number.
     """
     _check(table, probabilities)
     # An image that is only known to be malignant or benign has a label too.
@@ -334,8 +334,9 @@ def _not_counted(table: pd.DataFrame, counted: Mask) -> tuple[int, int]:
 class _LabelledImages:
     """The N images that are measured, with one row of `table` each.
 
-    `probabilities`, before calibration `uncalibrated` and by the balanced rule `by_rule`, are (N, 8)
-    float64. `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
+    `probabilities`, before calibration `uncalibrated` and by the balanced rule `by_rule`, are
+    (N, 8) float64. `groups` is (N,) int, the number of the lesion of each image, from 0 and without
+    a gap.
     """
 
     table: pd.DataFrame

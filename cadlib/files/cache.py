@@ -151,7 +151,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A file or folder of the cache, whether it exists or not, at its `path` in the cache folder."""
+    """A file or folder of the cache at its `path` in the cache folder; it need not exist."""
 
     path: Path
     private: bool = False

@@ -55,10 +55,9 @@ def turned_back(values: NDArray[Any], turn: Turn) -> NDArray[Any]:
 
 def pixels_turned_back(pixels: NDArray[Any], turn: Turn) -> NDArray[Any]:
     """Return (…, H, W, C) pixels of a turned image as the image is, without a copy."""
-    upright = np.rot90(pixels, -turn.quarters, axes=(-3, -2))
-    if turn.mirrored:
-        return upright[..., :, ::-1, :]
-    return upright
+    channels_first = np.moveaxis(pixels, -1, 0)
+    upright = turned_back(channels_first, turn)
+    return np.moveaxis(upright, 0, -1)
 
 
 def canonical_turn(pixels: NDArray[np.uint8]) -> Turn:

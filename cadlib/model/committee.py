@@ -85,31 +85,32 @@ class Committee:
         """Run all networks on so few images that each has one pass."""
         views = np.concatenate([turned(pixels, turn) for turn in self.turns])
         inputs = preprocess.to_array(views, spec)
-        seen = [member.run(inputs) for member in self.members]
+        by_member = [member.run(inputs) for member in self.members]
         n_views = len(self.turns)
         # (M, V, N, 8): a pass has all images of the first view, then those of the next.
-        logits = np.stack([_by_view(outputs.logits, n_views) for outputs in seen])
-        view_features = [_by_view(outputs.features, n_views) for outputs in seen]
+        logits = np.stack([_by_view(outputs.logits, n_views) for outputs in by_member])
+        view_features = [_by_view(outputs.features, n_views) for outputs in by_member]
         features = [of_member.mean(axis=0) for of_member in view_features]
-        evidence = [_upright_mean(outputs, self.turns) for outputs in seen]
+        evidence = [_upright_mean(outputs, self.turns) for outputs in by_member]
         return Outputs(
-            logits=self._averaged(logits, (0, 1)),
-            member_logits=self._averaged(logits, (1,)).swapaxes(0, 1),
-            view_logits=self._averaged(logits, (0,)).swapaxes(0, 1),
+            logits=averaged(logits, (0, 1), self.average),
+            member_logits=averaged(logits, (1,), self.average).swapaxes(0, 1),
+            view_logits=averaged(logits, (0,), self.average).swapaxes(0, 1),
             features=np.concatenate(features, axis=1),
             evidence=np.mean(evidence, axis=0, dtype=np.float32),
         )
 
-    def _averaged(self, logits: Floats, axes: tuple[int, ...]) -> Floats:
-        """Average over axes of (M, V, N, 8) logits."""
-        if self.average == "logits":
-            mean: Floats = logits.mean(axis=axes, dtype=np.float32)
-            return mean
-        log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
-        n_averaged = np.prod([logits.shape[axis] for axis in axes])
-        log_mean = logsumexp(log_probabilities, axis=axes) - np.log(n_averaged)
-        averaged: Floats = log_mean.astype(np.float32)
-        return averaged
+
+def averaged(logits: Floats, axes: tuple[int, ...], average: Average) -> Floats:
+    """Average (…, 8) logits over axes before the last one, as a committee does."""
+    if average == "logits":
+        mean: Floats = logits.mean(axis=axes, dtype=np.float32)
+        return mean
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
+    n_averaged = np.prod([logits.shape[axis] for axis in axes])
+    log_sum = logsumexp(log_probabilities, axis=axes)
+    log_mean: Floats = (log_sum - np.log(n_averaged)).astype(np.float32)
+    return log_mean
 
 
 def _by_view(outputs: Floats, n_views: int) -> Floats:

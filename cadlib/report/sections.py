@@ -333,7 +333,8 @@ def _sets(sets: PredictionSets) -> Section:
     note = (
         "A prediction set is built to contain the true diagnosis for "
         f"{100 * sets.target:.0f} % of the images of each diagnosis. "
-        f"It contained the true diagnosis for {metric_text(sets.overall, ends.overall)} of all images. "
+        f"It contained the true diagnosis for {metric_text(sets.overall, ends.overall)} "
+        "of all images. "
         f"The mean size was {metric_text(sets.size, ends.size)} diagnoses; "
         f"{metric_text(sets.empty, ends.empty)} of the sets were empty."
     )

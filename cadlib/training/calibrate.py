@@ -99,8 +99,8 @@ def _prediction_sets(probabilities: Floats, labels: Labels) -> ConformalSets:
 def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) -> Metrics:
     """Refit what depends on the validation images of a model's own split, and return its metrics.
 
-    `folder` is the model's, `dataset` holds those images by `model.split.calibration_images`. Record,
-    metrics.json, golden.json and card are replaced, all or none. Metrics of the former
+    `folder` is the model's, `dataset` holds those images by `model.split.calibration_images`.
+    Record, metrics.json, golden.json and card are replaced, all or none. Metrics of the former
     probabilities (the test split, damage) are dropped from metrics.json and have to be measured
     again. Raise ModelInvalid or DatasetInvalid for a model or data set that does not fit.
     """

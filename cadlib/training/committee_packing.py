@@ -14,14 +14,13 @@ import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 
 from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups, read_split, select
 from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.model import calibration, card, manifest, metrics_file
-from cadlib.model.committee import Average, Committee
+from cadlib.model.committee import Average, Committee, averaged
 from cadlib.model.golden import golden_json
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
@@ -76,7 +75,7 @@ def pack_committee(
 ) -> Path:
     """Write the model of all members, and return its folder.
 
-    `folders` are those of the members, one for each fold, and `dataset` has the images of the folds.
+    `folders` are those of the members, one for each fold. `dataset` has the images of the folds.
     Raise TrainingFailed for members that do not belong together, and as `packing.write_aside` does.
     """
     members = [_reading_all_views(Model.load(folder)) for folder in folders]
@@ -141,10 +140,11 @@ def _check_folds(models: Sequence[Model], numbers_of_folds: set[int]) -> None:
     folds = sorted(model.record.members[0].fold or 0 for model in models)
     n_folds = max(numbers_of_folds)
     if len(numbers_of_folds) > 1 or folds != list(range(n_folds)):
-        given = ", ".join(map(str, folds))
+        fold_numbers = ", ".join(map(str, folds))
         raise TrainingFailed(
             f"Expected one member for each of the {n_folds} folds of one cross-validation, "
-            f"but got the folds {given}. Train the others with `train --folds {n_folds} --fold K`."
+            f"but got the folds {fold_numbers}. "
+            f"Train the others with `train --folds {n_folds} --fold K`."
         )
 
 
@@ -226,7 +226,7 @@ def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOf
     logits = []
     numbers = []
     for fold in folds:
-        logits.append(view_average(fold.view_logits, average))
+        logits.append(averaged(fold.view_logits, (1,), average))
         numbers += [fold.member.fold or 0] * len(fold.table)
     return OutOfFold(table["image"], np.array(numbers, np.int64), np.concatenate(logits))
 
@@ -260,23 +260,12 @@ def _better_average(folds: Sequence[Fold], table: pd.DataFrame) -> Average:
     sides_px = short_sides(table)
     losses: dict[Average, float] = {}
     for average in get_args(Average):
-        logits = np.concatenate([view_average(fold.view_logits, average) for fold in folds])
+        logits = np.concatenate([averaged(fold.view_logits, (1,), average) for fold in folds])
         temperature, bias = calibration.fit(logits, labels, groups, sides_px)
         shares = calibration.probabilities(logits, temperature.of(sides_px), bias)
         of_truth = shares[np.arange(len(labels)), labels]
         losses[average] = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
     return min(losses, key=lambda average: losses[average])
-
-
-def view_average(view_logits: NDArray[np.float32], average: Average) -> NDArray[np.float32]:
-    """Average (N, V, 8) logits over the views as `committee.Committee` does; return (N, 8)."""
-    if average == "logits":
-        mean: NDArray[np.float32] = view_logits.mean(axis=1, dtype=np.float32)
-        return mean
-    log_shares = log_softmax(view_logits.astype(np.float64), axis=-1)
-    log_mean = logsumexp(log_shares, axis=1) - np.log(view_logits.shape[1])
-    averaged: NDArray[np.float32] = log_mean.astype(np.float32)
-    return averaged
 
 
 def _network_files(folds: Sequence[Fold]) -> dict[str, bytes]:

@@ -143,7 +143,10 @@ def evaluation_of(
         icon=":material/play_arrow:",
         type="primary",
         key=f"evaluate-{model.name}",
-        help=f"Runs {plain(model.name)} in the background while you use other pages. The result is saved.",
+        help=(
+            f"Runs {plain(model.name)} in the background while you use other pages. "
+            "The result is saved."
+        ),
     )
     if pressed:
         jobs.start(folder.name, _work(folder, model, data))

@@ -75,7 +75,7 @@ def _with_classes(
     columns: Columns,
     mismatches: Mismatches,
 ) -> "pd.Series[str]":
-    """Return the diagnoses of the columns of 0 and 1, which a column of words must not contradict."""
+    """Return the diagnoses of columns of 0 and 1; a column of words must not contradict them."""
     diagnosis = _one_hot(table, columns, mismatches)
     if "diagnosis" not in labels:
         return diagnosis

@@ -278,7 +278,8 @@ def _check_form(header: Dataset, name: str) -> None:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ImageRejected(
-            f"{name} contains {frames} images (DICOM frames). Expected one. Export the image you need."
+            f"{name} contains {frames} images (DICOM frames). Expected one. "
+            "Export the image you need."
         )
     photometric = str(header.PhotometricInterpretation)
     channels = CHANNELS.get(photometric)
@@ -304,7 +305,10 @@ def _warnings(header: Dataset) -> Iterator[str]:
     if modality not in PHOTOGRAPHS:
         yield "According to its header, the file is not a photograph of skin (other modality)."
     if header.get("BurnedInAnnotation") == "YES":
-        yield "According to its header, the image contains burned-in text, which may name the patient."
+        yield (
+            "According to its header, the image contains burned-in text, "
+            "which may name the patient."
+        )
 
 
 def _grey(stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
