@@ -22,6 +22,7 @@ from cadlib.evaluation.cached import (
 from cadlib.evaluation.evaluate import evaluate
 from cadlib.evaluation.image_selection import Part
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.metrics.balanced_rule import BalancedRule, Frequencies
 from cadlib.metrics.classification import malignant_probability, malignant_truth
 from cadlib.metrics.summary_schema import DataFacts
 from cadlib.taxonomy import CODES, UNKNOWN
@@ -85,7 +86,7 @@ def test_the_cached_evaluation_is_named_after_the_request(model, drawn_dataset):
         )
 
 
-def test_the_folder_depends_on_images_labels_weights_and_thresholds(
+def test_the_folder_depends_on_images_labels_weights_thresholds_and_rule(
     model, drawn_dataset, monkeypatch
 ):
     record = model.record
@@ -94,7 +95,9 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
     assert evaluation_folder(record, drawn_dataset) == first
     fewer = replace(drawn_dataset, table=table.iloc[1:])
     other_label = replace(drawn_dataset, table=table.assign(diagnosis="NV"))
+    rule = BalancedRule(0.5, Frequencies(**dict.fromkeys(CODES, 0.125)))
     other_folders = {
+        evaluation_folder(structs.replace(record, balanced_rule=rule), drawn_dataset),
         evaluation_folder(record, fewer),
         evaluation_folder(record, other_label),
         evaluation_folder(with_member(record, weights_sha256="0" * 64), drawn_dataset),
@@ -102,7 +105,7 @@ def test_the_folder_depends_on_images_labels_weights_and_thresholds(
             structs.replace(record, operating_points=record.operating_points[:1]), drawn_dataset
         ),
     }
-    assert len(other_folders - {first}) == 4
+    assert len(other_folders - {first}) == 5
     assert (
         evaluation_folder(structs.replace(record, version="9.9.9", audit=None), drawn_dataset)
         == first

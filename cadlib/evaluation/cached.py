@@ -142,8 +142,8 @@ MISSED_WITHOUT_DIAGNOSIS = "malignant missed, diagnosis not known"
 def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
     """Return the folder for the evaluation of a model on these images, whether it exists or not.
 
-    It changes with each image, label and weight. An image is identified by its path, its size and
-    its time of change. Raise DatasetInvalid for an image that does not exist.
+    It changes with each image, label, weight and balanced rule. An image is identified by its path,
+    its size and its time of change. Raise DatasetInvalid for an image that does not exist.
     """
     # The rows have the labels; the facts of the files notice a changed image.
     row_hashes = pd.util.hash_pandas_object(dataset.table, index=False)
@@ -155,7 +155,9 @@ def evaluation_folder(record: ModelRecord, dataset: Dataset) -> Path:
         raise DatasetInvalid(
             f"Expected the images of {dataset.name} but {error}; open the data set again."
         ) from error
-    entry = _EVALUATIONS.entry(METRICS_VERSION, record.answers_sha256, rows, *files)
+    # The rule decides no answer, and so is no part of that hash, but one of the metrics.
+    rule = record.balanced_rule
+    entry = _EVALUATIONS.entry(METRICS_VERSION, record.answers_sha256, rule, rows, *files)
     return entry.path
 
 
