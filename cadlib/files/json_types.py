@@ -4,10 +4,12 @@ They are wide enough for every model that `train` can write, and narrow enough t
 them makes an answer fail.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
+from cadlib.taxonomy import CODES
 
 _MOST = 10**9
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -28,3 +30,12 @@ class JsonObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Ranges are checked where a file is read, not where code builds an object.
     """
+
+
+def type_by_code(name: str, value: Any) -> type[msgspec.Struct]:
+    """Return the type of an object that has a field of type `value` for each code, in their order.
+
+    mypy cannot know these fields, because they are made at run time.
+    """
+    fields = [(code, value) for code in CODES]
+    return msgspec.defstruct(name, fields, bases=(JsonObject,), frozen=True)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from cadlib.files.json_types import JsonObject
+from cadlib.files.json_types import JsonObject, type_by_code
 from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.taxonomy import CODES
@@ -24,16 +24,10 @@ POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # A frequency of 0 would divide by 0.
 _Frequency = Annotated[float, Meta(gt=0, le=1)]
 
-# mypy cannot know fields that are made at run time.
 if TYPE_CHECKING:
     Frequencies = JsonObject
 else:
-    Frequencies = msgspec.defstruct(
-        "Frequencies",
-        [(code, _Frequency) for code in CODES],
-        bases=(JsonObject,),
-        frozen=True,
-    )
+    Frequencies = type_by_code("Frequencies", _Frequency)
 
 
 class BalancedRule(JsonObject, frozen=True):
@@ -63,7 +57,7 @@ def fit(probabilities: Floats, labels: Labels) -> BalancedRule | None:
     if not counts.all():
         return None
     shares = counts / counts.sum()
-    frequencies = Frequencies(**dict(zip(CODES, shares.tolist(), strict=True)))
+    frequencies = Frequencies(*shares.tolist())
     rules = [BalancedRule(power, frequencies) for power in POWERS]
     accuracies = []
     for rule in rules:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from cadlib.files.json_types import Count, Digest, Share, Value
+from cadlib.files.json_types import Count, Digest, JsonObject, Share, Value
 from cadlib.taxonomy import CLASSES
 
 Difference = Annotated[float, Meta(ge=-1, le=1)]
@@ -25,10 +25,8 @@ ShareIntervals: TypeAlias = dict[str, ShareInterval]
 Split = Literal["train", "validation", "test"]
 
 
-class MetricsObject(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """An object of metrics.json: a key without a default is required, and no other is known."""
+class MetricsObject(JsonObject, frozen=True, kw_only=True, omit_defaults=True):
+    """An object of metrics.json; values that equal their defaults are not written."""
 
 
 class Intervals(MetricsObject, frozen=True, kw_only=True):

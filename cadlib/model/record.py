@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 from cadlib import command_hints
 from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.files import installation
-from cadlib.files.json_types import Count, Digest, JsonObject, Line, Name, Positive, Share, Text
+from cadlib.files.json_types import (
+    Count,
+    Digest,
+    JsonObject,
+    Line,
+    Name,
+    Positive,
+    Share,
+    Text,
+    type_by_code,
+)
 from cadlib.files.replace import ASIDE, replace_files
 from cadlib.files.typed_json import convert, json_text, parse, shown
 from cadlib.images.preprocess import InputSpec
@@ -74,16 +84,10 @@ def _model_folders() -> tuple[Path, ...]:
     return own, shipped
 
 
-# mypy cannot know fields that are made at run time.
 if TYPE_CHECKING:
     Quantiles = JsonObject
 else:
-    Quantiles = msgspec.defstruct(
-        "Quantiles",
-        [(code, Share) for code in CODES],
-        bases=(JsonObject,),
-        frozen=True,
-    )
+    Quantiles = type_by_code("Quantiles", Share)
 
 
 class ConformalSets(JsonObject, frozen=True):
