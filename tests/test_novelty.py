@@ -262,8 +262,8 @@ def test_the_card_shows_no_proof_of_another_fit():
         damaged={},
         far=FarDetection(
             methods={},
-            proof=LimitDetection(n=321, auroc=0.987, fpr=0.02, known=0.1),
-            kinds={"face": KindDetection(n=8, sources=1, auroc=0.9, fpr=0.5, known=0.125)},
+            proof=LimitDetection(n=321, auroc=0.987, fpr=0.02, known_share=0.1),
+            kinds={"face": KindDetection(n=8, sources=1, auroc=0.9, fpr=0.5, known_share=0.125)},
         ),
     )
     row = "| face | 1 | 8 | 0.900 | 50.0 % | 87.5 % |"

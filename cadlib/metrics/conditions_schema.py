@@ -6,6 +6,7 @@ similar cases and unknown images.
 
 from typing import Annotated, TypeAlias
 
+import msgspec
 from msgspec import Meta
 
 from cadlib.files.json_types import Count, Digest, Share, Value
@@ -360,7 +361,7 @@ class MethodDetection(MetricsObject, frozen=True, kw_only=True):
 class LimitDetection(Detection, frozen=True, kw_only=True):
     """The results of the model's own detector with its limit."""
 
-    known: Share
+    known_share: Share = msgspec.field(name="known")
     """Share of the images that are called known."""
 
 
@@ -369,7 +370,7 @@ class KindDetection(Detection, frozen=True, kw_only=True):
 
     sources: Count
     """Images before they were cropped."""
-    known: Share
+    known_share: Share = msgspec.field(name="known")
 
 
 class FarDetection(MetricsObject, frozen=True, kw_only=True):
