@@ -1,7 +1,7 @@
 """Draws shapes, pigments and paints on an image.
 
 The synthetic lesions and the corruptions use the same brushes. Golden answers and published
-robustness figures depend on the pixels, so the arithmetic of each brush is fixed to the last bit.
+robustness metrics depend on the pixels, so the arithmetic of each brush is fixed to the last bit.
 """
 
 from collections.abc import Iterable

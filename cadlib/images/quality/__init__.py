@@ -255,6 +255,7 @@ class QualityReport:
         for limit in LIMITS:
             measurement = getattr(self.measurements, limit.measurement)
             measurements[limit.name] = round(measurement, 4)
+        # The key stays "figures", so that other programs can still read it.
         return {
             "severity": self.severity,
             "figures": measurements,

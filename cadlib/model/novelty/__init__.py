@@ -193,7 +193,7 @@ class Looks:
         all_finite = np.isfinite(self.mean).all() and np.isfinite(self.scale).all()
         if not all_finite or not (self.scale > 0).all():
             raise ModelInvalid(
-                "Expected finite figures, and positive scales, in novelty.safetensors. "
+                "Expected finite measurements, and positive scales, in novelty.safetensors. "
                 "Restore the folder."
             )
 
