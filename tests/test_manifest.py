@@ -385,7 +385,8 @@ def test_migration_refuses_a_former_folder_that_was_changed(former_folder, name)
 def test_migration_refuses_a_former_model_that_answers_otherwise(former_folder):
     edit_record(former_folder, lambda raw: raw["bias"].__setitem__(0, 1.0))
     write_manifest(former_folder)
-    with pytest.raises(ModelInvalid, match="Expected the answers of .*synthetic_"):
+    difference = "synthetic_MEL_1 at 160 px MEL: .* away"
+    with pytest.raises(ModelInvalid, match=f"Expected the answers of .*, but {difference}"):
         migrate(former_folder)
 
 
