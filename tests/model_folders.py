@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from cadlib.files.typed_json import json_text
-from cadlib.images.preprocess import InputSpec
 from cadlib.model import manifest
 from cadlib.model.golden import golden_json
 from cadlib.model.model import Model
@@ -101,25 +100,21 @@ def shrink_network(folder: Path) -> None:
     the former network, are removed.
     """
     # Imported late, with torch: most tests need none.
-    import torch
-
     from cadlib.model import weights
     from cadlib.network import backbones
     from cadlib.network.onnx_export import to_onnx
+    from tests.random_network import BACKBONE, SPEC, random_network
 
-    torch.manual_seed(0)
-    network = backbones.build("test_efficientnet", 64)
-    torch.nn.init.normal_(network.get_classifier().weight)
+    network = random_network()
     layer = backbones.saliency_layer(network)
-    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
     stored = weights.pack(backbones.arrays_of(network))
     (folder / manifest.weights_file(0)).write_bytes(stored)
-    (folder / manifest.onnx_file(0)).write_bytes(to_onnx(network, layer, spec))
+    (folder / manifest.onnx_file(0)).write_bytes(to_onnx(network, layer, SPEC))
 
     def change(raw: dict[str, Any]) -> None:
         [member] = raw["members"]
-        member |= {"backbone": "test_efficientnet", "saliency_layer": layer}
-        raw |= {"input": to_builtins(spec), "neighbours": None, "novelty": None, "audit": None}
+        member |= {"backbone": BACKBONE, "saliency_layer": layer}
+        raw |= {"input": to_builtins(SPEC), "neighbours": None, "novelty": None, "audit": None}
 
     path = folder / METRICS_FILE
     metrics = json.loads(path.read_text(encoding="utf-8"))

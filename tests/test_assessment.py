@@ -8,7 +8,6 @@ from msgspec import structs
 from PIL import Image
 
 from cadlib.assessment import (
-    CSV_COLUMNS,
     assess,
     assess_batch,
     csv_row,
@@ -23,6 +22,7 @@ from cadlib.images.synthetic import demo_lesions
 from cadlib.model.metadata import PatientFacts
 from cadlib.model.model import Model
 from cadlib.taxonomy import CODES
+from tests.csv_rows import row_of
 
 
 @pytest.fixture
@@ -53,9 +53,7 @@ def test_json_has_every_metric_and_no_pixels(model, picture):
 
 def test_notes_on_the_image_are_in_csv_and_json(model, picture):
     assessment = assess(model, swap_red_and_blue(read_image(picture)))
-    assert (
-        dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))["notes"] == SWAPPED_NOTE
-    )
+    assert row_of(assessment)["notes"] == SWAPPED_NOTE
     assert assessment.to_json()["notes"] == [SWAPPED_NOTE]
 
 
@@ -77,11 +75,6 @@ def test_the_heatmap_of_a_large_photograph_lies_in_the_pixels_of_its_file(model,
     exported = assess(model, buffer.getvalue()).to_json()
     assert (exported["width_px"], exported["height_px"]) == (6000, 4000)
     assert exported["heatmap"]["box"] == [1000, 0, 5000, 4000]
-
-
-def row_of(assessment):
-    """Return the row of CSV of an assessment, or of the reason why there is none, by column."""
-    return dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
 
 
 def test_a_row_of_csv_names_the_quality_problem_of_the_image(model, picture):
@@ -114,7 +107,7 @@ def test_a_model_without_a_novelty_detector_reports_no_novelty(undetecting_folde
     assert assessment.novelty is None
     assert assessment.answerable
     assert (assessment.to_json()["known"], assessment.to_json()["novelty"]) == (None, None)
-    row = dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
+    row = row_of(assessment)
     assert (row["known"], row["novelty"]) == ("", "")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from websockets.sync.client import connect
 from benchmarks.sessions import open_tab
 from cadlib import libraries
 from cadlib.images.synthetic import demo_lesions
+from tests.free_port import free_port
 from tests.system_calls import ROOT, environment, python, run, watched, watching
 from tests.tiny_training import TINY, flags
 
@@ -87,13 +87,6 @@ def test_train_connects_nowhere_and_writes_only_run_model_and_cache(
     assert calls.connections == ()
     assert calls.outside(models, cache, runs, home / "tmp") == []
     assert [*(home / "tmp").iterdir()] == []
-
-
-def free_port() -> int:
-    """Return a port that no process listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def read_two_images(port: int) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from msgspec import structs
 
-from cadlib.images.preprocess import InputSpec
 from cadlib.model import manifest, weights
 from cadlib.model.golden import golden_json
 from cadlib.model.model import Model
@@ -34,9 +32,9 @@ from cadlib.model.record import (
 from cadlib.network import backbones
 from cadlib.network.onnx_export import to_onnx
 from tests.model_folders import with_member
+from tests.random_network import BACKBONE, SPEC, random_network
 from tests.tiny_training import graphs_exported_once
 
-BACKBONE = "test_efficientnet"
 CASES = 40
 
 
@@ -83,13 +81,10 @@ def small_metrics(folder: Path) -> bytes:
 def small_model(tmp_path_factory) -> Path:
     """Return the folder of a small model of random weights that has every file a model may have."""
     shipped = find_model("isic2019")
-    torch.manual_seed(0)
-    network = backbones.build(BACKBONE, 64)
-    torch.nn.init.normal_(network.get_classifier().weight)
-    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
+    network = random_network()
     layer = backbones.saliency_layer(network)
     with graphs_exported_once():
-        graph = to_onnx(network, layer, spec)
+        graph = to_onnx(network, layer, SPEC)
     files = {
         WEIGHTS_FILE: weights.pack(backbones.arrays_of(network)),
         ONNX_FILE: graph,
@@ -102,7 +97,7 @@ def small_model(tmp_path_factory) -> Path:
     record = structs.replace(
         with_hashes(read_record(shipped), files),
         name="small",
-        input=spec,
+        input=SPEC,
         audit=None,
     )
     record = with_member(record, backbone=BACKBONE, saliency_layer=layer)

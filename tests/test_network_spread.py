@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from cadlib.assessment import CSV_COLUMNS, assess, csv_row
+from cadlib.assessment import assess
 from cadlib.cli.prediction_output import print_table
 from cadlib.images import read_image
 from cadlib.images.patient import PatientFacts
@@ -18,6 +18,7 @@ from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 from cadlib.model.model import Model
 from cadlib.taxonomy import CODES
+from tests.csv_rows import row_of
 
 PICTURE = demo_lesions()[0].png()
 
@@ -48,10 +49,6 @@ def make_model(model):
         return Model(record, Committee(members, views), model.folder)
 
     return make
-
-
-def row_of(assessment) -> dict[str, str]:
-    return dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
 
 
 def test_one_network_has_no_spread(make_model):

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
-import torch
 from msgspec import structs
 from PIL import Image
 from safetensors.torch import save
@@ -31,7 +30,6 @@ from cadlib.evaluation import evaluate
 from cadlib.evaluation.cached import evaluation_folder
 from cadlib.images import read_image
 from cadlib.images.patient import PatientFacts
-from cadlib.images.preprocess import InputSpec
 from cadlib.images.red_blue_swap import SWAPPED_NOTE
 from cadlib.images.synthetic import demo_lesions
 from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, shown_name, two_digits
@@ -53,6 +51,7 @@ from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import session, trust
 from tests.model_folders import change_file, change_record
 from tests.page_content import mounted, tiles, words
+from tests.random_network import BACKBONE, SPEC, random_network
 from tests.tiny_training import graphs_exported_once
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +62,6 @@ def title_of(page: str) -> str:
     return "Data set" if page == "dataset" else page.capitalize()
 
 
-BACKBONE = "test_efficientnet"
 TIMEOUT_S = 120
 
 
@@ -75,24 +73,15 @@ def audit_of(split_sha256: str, **leaks: int) -> LeakAudit:
     )  # fmt: skip
 
 
-def random_network() -> torch.nn.Module:
-    """Return a small network of random weights."""
-    torch.manual_seed(0)
-    network = backbones.build(BACKBONE, 64)
-    torch.nn.init.normal_(network.get_classifier().weight)
-    return network
-
-
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory) -> Path:
     """Return a folder of models: one network of random weights, with random metrics."""
     network = random_network()
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     weights = save(tensors)
-    spec = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
     layer = backbones.saliency_layer(network)
     with graphs_exported_once():
-        graph = to_onnx(network, layer, spec)
+        graph = to_onnx(network, layer, SPEC)
     member = record.Member(
         backbone=BACKBONE,
         saliency_layer=layer,
@@ -102,7 +91,7 @@ def tiny_models(tmp_path_factory) -> Path:
         run=record.TrainingRun("0" * 40, {}, 0, 0, 0.0),
     )
     shipped = record.find_model("isic2019")
-    model_record = tiny_record(member, spec, record.read_record(shipped).novelty)
+    model_record = tiny_record(member, record.read_record(shipped).novelty)
     files = {
         record.WEIGHTS_FILE: weights,
         record.ONNX_FILE: graph,
@@ -121,9 +110,7 @@ def write_model(folder: Path, model_record: record.ModelRecord, files: dict[str,
     return folder
 
 
-def tiny_record(
-    member: record.Member, spec: InputSpec, novelty: record.NoveltyFacts | None
-) -> record.ModelRecord:
+def tiny_record(member: record.Member, novelty: record.NoveltyFacts | None) -> record.ModelRecord:
     """Return the record of the tiny model, with one operating point."""
     point = OperatingPoint(
         "balanced", 0.30, 0.95, 0.80, 60, 90, "validation", PointIntervals((0.90, 0.98), None)
@@ -136,7 +123,7 @@ def tiny_record(
         views=8,
         average="logits",
         codes=CODES,
-        input=spec,
+        input=SPEC,
         temperature=Temperature(1.0, 1.0),
         bias=(0.0,) * 8,
         conformal=record.ConformalSets(0.9, record.Quantiles(**dict.fromkeys(CODES, 1.0))),

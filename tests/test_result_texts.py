@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from cadlib import ui
 from cadlib.__main__ import main
-from cadlib.assessment import CSV_COLUMNS, assess_batch, csv_row
+from cadlib.assessment import CSV_COLUMNS, assess_batch
 from cadlib.images import read_image
 from cadlib.images.quality import LIMITS, PROBLEMS, QualityCheck, inspect
 from cadlib.images.synthetic import demo_lesions
@@ -32,6 +32,7 @@ from cadlib.saliency.trust import ABOUT_RANDOM_MAPS, LEAST_FAITHFUL, LEAST_STABL
 from cadlib.taxonomy import ACTINIC_KERATOSIS_NOTE, DIAGNOSES, MALIGNANT_NOTE, diagnosis
 from cadlib.ui.quality import limit_text, value_text
 from cadlib.ui.text import about_the_prevalence, patients_intervals
+from tests.csv_rows import row_of
 
 
 @pytest.fixture(scope="module")
@@ -248,10 +249,6 @@ def test_a_share_of_0_is_no_score_and_a_share_of_1_is_a_high_one():
 
 
 # results that the pages hide
-
-
-def row_of(assessment) -> dict[str, str]:
-    return dict(zip(CSV_COLUMNS, csv_row("a.png", assessment), strict=True))
 
 
 def test_csv_and_json_mark_a_result_that_is_not_to_be_used(model, clear):

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+
+from tests.free_port import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -89,14 +90,6 @@ def end_server(running: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         running.kill()
         running.wait()
-
-
-def free_port() -> int:
-    """Return a port that no process listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def wait_for_server(address: str, process: subprocess.Popen, log: Path) -> None:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from cadlib.images.synthetic import demo_lesions, write_dataset
 from cadlib.model.record import CARD_FILE, find_model
-from tests.browser.conftest import free_port, serving, settle
+from tests.browser.conftest import serving, settle
 from tests.browser.test_pages_in_browser import drop
+from tests.free_port import free_port
 from tests.model_folders import change_file
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
