@@ -48,6 +48,22 @@ def test_an_answer_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_an_answer_needs_no_slow_library():
+    # Each takes a second or 100 MB at the start of the app or of `cadlib predict`.
+    code = """
+import sys
+from cadlib.assessment import assess
+from cadlib.images.synthetic import demo_lesions
+from cadlib.model.model import Model
+
+assess(Model.load("isic2019"), demo_lesions()[0].png())
+print(*sorted({"pandas", "scipy", "torch"} & sys.modules.keys()))
+"""
+    command = [sys.executable, "-c", code]
+    answered = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert answered.stdout.split() == []
+
+
 def test_the_pages_are_the_known_ones():
     assert {path.stem for path in (ROOT / "pages").glob("*.py")} == set(PAGES)
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 
 from cadlib.images import preprocess
 from cadlib.images.turns import TURNS, Turn, turned, turned_back
+from cadlib.model import calibration
 from cadlib.model.engine import Engine, Seen
 
 Floats = NDArray[np.float32]
@@ -106,10 +106,12 @@ def averaged(logits: Floats, axes: tuple[int, ...], average: Average) -> Floats:
     if average == "logits":
         mean: Floats = logits.mean(axis=axes, dtype=np.float32)
         return mean
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
-    n_averaged = np.prod([logits.shape[axis] for axis in axes])
-    log_sum = logsumexp(log_probabilities, axis=axes)
-    log_mean: Floats = (log_sum - np.log(n_averaged)).astype(np.float32)
+    rows = logits.reshape(-1, logits.shape[-1])
+    shares = calibration.probabilities(rows, 1.0, calibration.NO_BIAS)
+    mean_share = shares.reshape(logits.shape).mean(axis=axes)
+    # A share so small that it is 0 would have no logarithm.
+    least = np.finfo(np.float64).tiny
+    log_mean: Floats = np.log(np.maximum(mean_share, least)).astype(np.float32)
     return log_mean
 
 

@@ -228,7 +228,8 @@ def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOf
     for fold in folds:
         logits.append(averaged(fold.view_logits, (1,), average))
         numbers += [fold.member.fold or 0] * len(fold.table)
-    return OutOfFold(table["image"], np.array(numbers, np.int64), np.concatenate(logits))
+    images = tuple(table["image"])
+    return OutOfFold(images, np.array(numbers, np.int64), np.concatenate(logits))
 
 
 def _record(
