@@ -57,9 +57,11 @@ for file in st.file_uploader("Pictures", accept_multiple_files=True, key="upload
 def draw_jpeg(number: int) -> bytes:
     """Return a drawn lesion as a JPEG file of 600 × 450 px, another file for each number."""
     drawn = render_lesion("MEL", 0, 600)
-    image = Image.fromarray(drawn).crop((0, 75, 600, 525))
+    square = Image.fromarray(drawn)
+    image = square.crop((0, 75, 600, 525))
+    quality = 90 - number
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90 - number)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -131,7 +133,8 @@ def open_tab(browser: Browser, address: str, number: int) -> Page:
 
 def wait_for_map(tab: Page) -> float:
     """Wait until the saliency map is drawn, or what the peer has instead; return the time."""
-    tab.get_by_alt_text("Saliency map, ", exact=False).first.wait_for()
+    maps = tab.get_by_alt_text("Saliency map, ", exact=False)
+    maps.first.wait_for()
     return time.perf_counter()
 
 
@@ -145,11 +148,14 @@ def resident_mb(process: int) -> float:
 def measure_peer(browser: Browser) -> float:
     """Return the seconds until a page that only shows its image has drawn it."""
     with TemporaryDirectory() as place:
-        Path(place, "app.py").write_text(LEAST, encoding="utf-8")
+        folder = Path(place)
+        app = folder / "app.py"
+        app.write_text(LEAST, encoding="utf-8")
         began = time.perf_counter()
-        with serving(Path(place)) as (address, _):
+        with serving(folder) as (address, _):
             tab = open_tab(browser, address, 0)
-            return wait_for_map(tab) - began
+            drawn = wait_for_map(tab)
+            return drawn - began
 
 
 @dataclass(frozen=True)
@@ -191,16 +197,23 @@ def measure_app(browser: Browser, sessions: int) -> Measured:
 def as_json(measured: Measured, least_s: float) -> dict[str, object]:
     """Return the results of the last line."""
     memory_mb = measured.memory_mb
-    n_further = len(memory_mb) - 1
-    further_mb = (memory_mb[-1] - memory_mb[0]) / max(n_further, 1)
-    steps_mb = [after - before for before, after in pairwise(memory_mb)]
+    first_mb = memory_mb[0]
+    last_mb = memory_mb[-1]
+    n_further = max(len(memory_mb) - 1, 1)
+    further_mb = (last_mb - first_mb) / n_further
+    map_ratio = measured.map_s / least_s
+    greatest_mb = None
+    # One session alone has no step.
+    if len(memory_mb) > 1:
+        steps_mb = [after - before for before, after in pairwise(memory_mb)]
+        greatest_mb = round(max(steps_mb), 1)
     return {
         "first_decision_s": round(measured.decision_s, 2),
         "first_heatmap_s": round(measured.map_s, 2),
-        "first_heatmap_over_least": round(measured.map_s / least_s, 2),
-        "one_session_mb": round(memory_mb[0]),
+        "first_heatmap_over_least": round(map_ratio, 2),
+        "one_session_mb": round(first_mb),
         "further_session_mb": round(further_mb, 1),
-        "greatest_step_mb": round(max(steps_mb), 1) if steps_mb else None,
+        "greatest_step_mb": greatest_mb,
         "torch_loaded": measured.torch_loaded,
     }
 

@@ -128,7 +128,8 @@ class CommonWay:
 
 def decode_at_a_quarter(data: bytes) -> Image.Image:
     """Decode a JPEG at a quarter of its size, as `read_image` does with 24 megapixels."""
-    image = Image.open(io.BytesIO(data))
+    file = io.BytesIO(data)
+    image = Image.open(file)
     quarter = (image.width // 4, image.height // 4)
     image.draft(None, quarter)
     image.load()
@@ -191,14 +192,17 @@ def measure_file(model: Model, rounds: int) -> dict[str, float]:
 
 def write_folder(folder: Path, count: int) -> list[Path]:
     """Write drawn lesions as JPEG files; at most 64 different ones."""
+    n_different = min(count, 64)
     drawn = []
-    for index in range(min(count, 64)):
+    for index in range(n_different):
         code = CODES[index % len(CODES)]
-        drawn.append(jpeg(code, index, 600, 450))
+        content = jpeg(code, index, 600, 450)
+        drawn.append(content)
     files = []
     for index in range(count):
         file = folder / f"{index}.jpg"
-        file.write_bytes(drawn[index % len(drawn)])
+        content = drawn[index % n_different]
+        file.write_bytes(content)
         files.append(file)
     return files
 
@@ -216,8 +220,10 @@ def measure_folder(model: Model, files: list[Path]) -> dict[str, float]:
         with ThreadPoolExecutor(THREADS) as pool:
             pixels = list(pool.map(read_pixels, files))
         for start in range(0, len(pixels), images_in_pass):
-            batch = np.stack(pixels[start : start + images_in_pass])
-            run_bare(model, views_of(batch, model))
+            end = start + images_in_pass
+            batch = np.stack(pixels[start:end])
+            views = views_of(batch, model)
+            run_bare(model, views)
 
     def assess_all() -> None:
         images = read_images(files)
@@ -254,17 +260,22 @@ def measure_cold(file: Path) -> Cold:
 
 
 def ratios(
-    milliseconds: dict[str, float], folder: dict[str, float], cold: Cold
+    milliseconds: dict[str, float],
+    folder: dict[str, float],
+    cold: Cold,
 ) -> dict[str, float]:
     """Return the ratios of the last line."""
+    usual = milliseconds["the common way"]
     assessment = milliseconds["assessment"]
     bare = milliseconds["bare pass"]
+    large = milliseconds["24 megapixels"]
+    decoding = milliseconds["its decoding"]
     peer = folder["peer"]
     return {
-        "usual_over_ours": round(milliseconds["the common way"] / assessment, 2),
+        "usual_over_ours": round(usual / assessment, 2),
         "ours_over_bare": round(assessment / bare, 2),
-        "24_megapixels_over_bare": round(milliseconds["24 megapixels"] / bare, 2),
-        "its_decoding_over_bare": round(milliseconds["its decoding"] / bare, 2),
+        "24_megapixels_over_bare": round(large / bare, 2),
+        "its_decoding_over_bare": round(decoding / bare, 2),
         "folder_ours_over_peer": round(peer / folder["ours"], 2),
         "folder_assessed_over_peer": round(peer / folder["assessed"], 2),
         "cold_s": round(cold.seconds, 2),

@@ -110,15 +110,19 @@ def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[st
     return rows, counts
 
 
-def median_ms(do: Callable[[Query], object], rounds: int = 5) -> float:
+def median_ms(
+    do: Callable[[Query], object],
+    rounds: int = 5,
+) -> float:
     """Return the median of all queries, after one round that does not count."""
     taken = []
     for number in range(rounds + 1):
         for query in QUERIES:
             began = time.perf_counter()
             do(query)
+            seconds = time.perf_counter() - began
             if number:
-                taken.append(1000 * (time.perf_counter() - began))
+                taken.append(1000 * seconds)
     return statistics.median(taken)
 
 
@@ -128,7 +132,8 @@ def draw_images(folder: Path) -> list[Path]:
     for number in range(IMAGES):
         code = CODES[number % len(CODES)]
         drawn = render_lesion(code, number, 600)
-        image = Image.fromarray(drawn).crop((0, 75, 600, 525))
+        square = Image.fromarray(drawn)
+        image = square.crop((0, 75, 600, 525))
         file = folder / f"{number}.jpg"
         image.save(file, quality=90)
         files.append(file)
@@ -213,16 +218,21 @@ def measure_page(browser: Browser, clicks: int) -> Measured:
 
 def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
     """Return the results of the last line."""
+    ratio = ours_ms / peer_ms
+    turned_ms = statistics.median(page.turned_ms)
+    hasty_ms = statistics.median(page.hasty_ms)
+    facet_ms = statistics.median(page.facet_ms)
+    grown_mb = page.after_mb - page.before_mb
     return {
         "query_ms": round(ours_ms, 1),
-        "query_over_pandas": round(ours_ms / peer_ms, 3),
-        "page_ms": round(statistics.median(page.turned_ms), 1),
+        "query_over_pandas": round(ratio, 3),
+        "page_ms": round(turned_ms, 1),
         "page_slowest_ms": round(max(page.turned_ms), 1),
-        "page_in_haste_ms": round(statistics.median(page.hasty_ms), 1),
-        "facet_ms": round(statistics.median(page.facet_ms), 1),
+        "page_in_haste_ms": round(hasty_ms, 1),
+        "facet_ms": round(facet_ms, 1),
         "opened_s": round(page.opened_s, 1),
         "memory_mb": round(page.before_mb),
-        "memory_grew_mb": round(page.after_mb - page.before_mb),
+        "memory_grew_mb": round(grown_mb),
     }
 
 
@@ -232,8 +242,12 @@ def measure_in_browser(table: pd.DataFrame, clicks: int) -> Measured:
         folder = Path(place, "data")
         write_dataset(folder, table)
         os.environ["CADLIB_DATA"] = str(folder)
-        os.environ["CADLIB_CACHE"] = str(Path(place, "cache"))
-        browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
+        cache = Path(place, "cache")
+        os.environ["CADLIB_CACHE"] = str(cache)
+        browser = playwright.chromium.launch(
+            executable_path=chromium(),
+            args=list(FLAGS),
+        )
         page = measure_page(browser, clicks)
         browser.close()
     return page

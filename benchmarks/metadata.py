@@ -164,7 +164,9 @@ class Layers:
 
 
 def with_dropped_inputs(
-    design: Floats, offsets: Floats, counts: Floats
+    design: Floats,
+    offsets: Floats,
+    counts: Floats,
 ) -> tuple[Floats, Floats, Floats]:
     """Return facts, offsets and counts of the rows, once for each set of inputs that is dropped."""
     designs = []
@@ -172,8 +174,10 @@ def with_dropped_inputs(
     for columns, share in dropped():
         designs.append(design * columns)
         weighted_counts.append(counts * share)
-    row_offsets = np.tile(offsets, (len(designs), 1))
-    return np.concatenate(designs), row_offsets, np.concatenate(weighted_counts)
+    all_designs = np.concatenate(designs)
+    all_offsets = np.tile(offsets, (len(designs), 1))
+    all_counts = np.concatenate(weighted_counts)
+    return all_designs, all_offsets, all_counts
 
 
 def network(design: Floats, offsets: Floats, counts: Floats) -> Evidence:
@@ -238,13 +242,18 @@ def damping(evidence: Floats, probabilities: Floats, truth: Floats) -> float:
 
 
 def held_out(
-    images: Images, probabilities: Floats, fit: Callable[..., Evidence], *, shifted: bool
+    images: Images,
+    probabilities: Floats,
+    fit: Callable[..., Evidence],
+    *,
+    shifted: bool,
 ) -> Floats:
     """Return the evidence of a fit on validation images of other lesions.
 
     `shifted` fits within archives.
     """
-    logits = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    possible = np.maximum(probabilities, LEAST_PROBABILITY)
+    logits = np.log(possible)
     total = np.zeros_like(probabilities)
     for partition in range(PARTITIONS):
         fold = folds(images.lesions, partition)
@@ -253,9 +262,11 @@ def held_out(
             offsets = logits[rows]
             truth = images.truth[rows]
             if shifted:
-                offsets = offsets + archive_shifts(offsets, truth, images.archives[rows])
+                archives = images.archives[rows]
+                offsets = offsets + archive_shifts(offsets, truth, archives)
             evidence = fit(images.design[rows], offsets, truth)
-            total[~rows] += evidence(images.design[~rows])
+            left_out = images.design[~rows]
+            total[~rows] += evidence(left_out)
     return total / PARTITIONS
 
 
@@ -348,7 +359,11 @@ def default_threshold(scores: Floats, truth: NDArray[np.bool_]) -> float:
     return point.threshold
 
 
-def print_ages(validation: Images, before: Floats, after: Floats) -> None:
+def print_ages(
+    validation: Images,
+    before: Floats,
+    after: Floats,
+) -> None:
     """Print sensitivity and specificity at the default operating point by age.
 
     They are without and with the facts.
@@ -368,10 +383,14 @@ def print_ages(validation: Images, before: Floats, after: Floats) -> None:
         texts = []
         for scores, threshold in columns.values():
             sensitivity, specificity = classification.sensitivity_specificity(
-                scores[inside], truth[inside], threshold
+                scores[inside],
+                truth[inside],
+                threshold,
             )
             texts.append(f"{sensitivity:.3f}, {specificity:.3f}")
-        row(name, f"{inside.sum():,}", f"{truth[inside].sum():,}", *texts)
+        n = inside.sum()
+        n_malignant = truth[inside].sum()
+        row(name, f"{n:,}", f"{n_malignant:,}", *texts)
 
 
 def age_bands(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -386,13 +405,19 @@ def age_bands(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 def write(folder: Path, validation: Images, probabilities: Floats) -> None:
     """Run the trial and write it into the record, the golden answers and the card of a model."""
     trial = run_trial(
-        validation.table, probabilities, validation.labels, validation.lesions, SMALL_PX
+        validation.table,
+        probabilities,
+        validation.labels,
+        validation.lesions,
+        SMALL_PX,
     )
     model = Model.load(folder)
     record = structs.replace(model.record, metadata=trial)
+    metrics = metrics_file.measured(folder, model.record)
+    updated = model.with_record(record)
     files = {
-        CARD_FILE: card.render(record, metrics_file.measured(folder, model.record)),
-        GOLDEN_FILE: golden_json(model.with_record(record)),
+        CARD_FILE: card.render(record, metrics),
+        GOLDEN_FILE: golden_json(updated),
     }
     write_folder(folder, record, files)
 
@@ -420,10 +445,14 @@ def print_ways(training: Images, validation: Images, probabilities: Floats) -> d
 
 def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
     """Return the archives with the metrics that are compared in them."""
+    metrics = ("balanced_accuracy", "malignant_auc", "nll")
     columns = []
     for part in parts:
-        if part.startswith("archive "):
-            columns += [(part, metric) for metric in ("balanced_accuracy", "malignant_auc", "nll")]
+        if not part.startswith("archive "):
+            continue
+        for metric in metrics:
+            column = (part, metric)
+            columns.append(column)
     return columns
 
 
@@ -444,11 +473,17 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
     parser.add_argument(
-        "--predictions", type=Path, required=True, help="predictions.csv of the validation split"
+        "--predictions",
+        type=Path,
+        required=True,
+        help="predictions.csv of the validation split",
     )
     parser.add_argument("--split", type=Path, required=True, help="split.csv of the model")
     parser.add_argument(
-        "--write", type=Path, metavar="FOLDER", help="folder of the model that made the predictions"
+        "--write",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the model that made the predictions",
     )
     options = parser.parse_args()
     table = open_dataset(options.data, verify=False).table

@@ -17,7 +17,7 @@ with those of the others. The last blocks of EfficientNet-Lite0 are trained on t
 ImageNet's first five for images of 112 px, augmented by mirroring alone. It takes about four
 minutes a diagnosis on one core.
 
-`--into-model` writes the figures into metrics.json and the card. The last line is one JSON object.
+`--into-model` writes the metrics into metrics.json and the card. The last line is one JSON object.
 """
 
 import argparse
@@ -187,14 +187,19 @@ def looks_methods(train: NDArray[np.float32], labels: Tensor) -> dict[str, Score
     return {"looks, Mahalanobis": mahalanobis, "looks, nearest neighbour": nearest}
 
 
-def against(known: Floats, other: Floats) -> dict[str, float]:
+def against(
+    known: Floats,
+    other: Floats,
+) -> dict[str, float]:
     """Return AUROC and FPR at 95 % TPR; the known images are the positives that have to pass."""
     truth = np.repeat([0, 1], [len(known), len(other)])
     scores = np.r_[known, other]
-    passed = other <= np.quantile(known, 0.95)
+    limit = np.quantile(known, 0.95)
+    passed = other <= limit
+    auroc = roc_auc_score(truth, scores)
     return {
         "n": len(other),
-        "auroc": float(roc_auc_score(truth, scores)),
+        "auroc": float(auroc),
         "fpr": float(np.mean(passed)),
     }
 
@@ -250,16 +255,23 @@ class FarSet:
     def read(cls, model: Model, wheels: Path) -> "FarSet":
         """Draw or load all far images, and show them to the model."""
         images = list(far_pictures(wheels))
+        in_proof = []
+        kinds = []
+        sources = []
+        for image in images:
+            in_proof.append(image.purpose == "proof")
+            kinds.append(image.kind)
+            sources.append(image.source)
         return cls(
             shown=show(model, images),
-            in_proof=np.array([image.purpose == "proof" for image in images]),
-            kinds=np.array([image.kind for image in images]),
-            sources=np.array([image.source for image in images]),
+            in_proof=np.array(in_proof),
+            kinds=np.array(kinds),
+            sources=np.array(sources),
         )
 
 
 def measure_far(model: Model, folder: Path, split: SplitFeatures, wheels: Path) -> dict:
-    """Print and return the figures of every method, and of the model's detector by kind."""
+    """Print and return the metrics of every method, and of the model's detector by kind."""
     validation = Shown.of(split.of("validation"))
     far = FarSet.read(model, wheels)
     by_method = measure_methods(folder, split, validation, far)
@@ -298,16 +310,18 @@ class Detector:
 
 
 def measure_methods(folder: Path, split: SplitFeatures, validation: Shown, far: FarSet) -> dict:
-    """Print and return the figures of every method on far images."""
+    """Print and return the metrics of every method on far images."""
     train = split.of("train")
     stored = weights.unpack((folder / WEIGHTS_FILE).read_bytes())
     head = (stored["classifier.weight"], stored["classifier.bias"])
     by_method = {}
     rows = []
     for name, score in fit_methods(Shown.of(train), train.labels, head).items():
-        figures = score_far(score, validation, far)
-        by_method[name] = figures
-        values = [figures[purpose][key] for purpose in figures for key in ("auroc", "fpr")]
+        metrics = score_far(score, validation, far)
+        by_method[name] = metrics
+        values = []
+        for of_purpose in metrics.values():
+            values += [of_purpose["auroc"], of_purpose["fpr"]]
         rows.append((name, *(f"{value:.4f}" for value in values)))
     print_counts(len(validation.looks), far)
     titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
@@ -315,13 +329,19 @@ def measure_methods(folder: Path, split: SplitFeatures, validation: Shown, far: 
     return by_method
 
 
-def score_far(score: Score, validation: Shown, far: FarSet) -> dict[str, dict[str, float]]:
-    """Return the figures of a method on the far images for the choice, and on those of the proof."""
+def score_far(
+    score: Score,
+    validation: Shown,
+    far: FarSet,
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of a method on the far images for the choice, and on those of the proof."""
     scores = score(far.shown)
     validation_scores = score(validation)
+    choice_scores = scores[~far.in_proof]
+    proof_scores = scores[far.in_proof]
     return {
-        "choice": against(validation_scores, scores[~far.in_proof]),
-        "proof": against(validation_scores, scores[far.in_proof]),
+        "choice": against(validation_scores, choice_scores),
+        "proof": against(validation_scores, proof_scores),
     }
 
 
@@ -329,7 +349,8 @@ def print_counts(n_known: int, far: FarSet) -> None:
     """Print the numbers of images."""
     n_proof = far.in_proof.sum()
     n_choice = len(far.in_proof) - n_proof
-    n_sources = len({*far.sources[far.in_proof]})
+    sources = far.sources[far.in_proof]
+    n_sources = len(set(sources))
     print(
         f"{n_known:,} validation images; {n_choice} far images for the choice, "
         f"{n_proof} for the proof, crops of {n_sources}\n"
@@ -339,19 +360,19 @@ def print_counts(n_known: int, far: FarSet) -> None:
 def measure_kinds(
     detector: Detector, far: FarSet, distances: Floats, known_distances: Floats
 ) -> dict:
-    """Print and return the figures of the model's detector by kind of the proof."""
+    """Print and return the metrics of the model's detector by kind of the proof."""
     by_kind = {}
     rows = []
     for kind in sorted({*far.kinds[far.in_proof]}):
         of_kind = far.in_proof & (far.kinds == kind)
-        figures: dict[str, float] = {
+        metrics: dict[str, float] = {
             **against(known_distances, distances[of_kind]),
             "sources": len({*far.sources[of_kind]}),
             "known": float(np.mean(distances[of_kind] <= detector.limit)),
         }
-        by_kind[kind] = figures
-        values = (figures["auroc"], figures["fpr"], figures["known"])
-        counts = (f"{figures['sources']}", f"{figures['n']}")
+        by_kind[kind] = metrics
+        values = (metrics["auroc"], metrics["fpr"], metrics["known"])
+        counts = (f"{metrics['sources']}", f"{metrics['n']}")
         rows.append((kind, *counts, *(f"{value:.4f}" for value in values)))
     titles = ("kind, proof", "images", "with their crops", "AUROC", "FPR", "called known")
     print(tables.markdown_table(titles, rows))
@@ -404,16 +425,22 @@ def corner_of(path: str, size_px: int) -> Pixels8:
     return np.asarray(enlarged)
 
 
-def measure_near(split: SplitFeatures, pixels: Pixels, runs: Path, codes: Sequence[str]) -> dict:
+def measure_near(
+    split: SplitFeatures,
+    pixels: Pixels,
+    runs: Path,
+    codes: Sequence[str],
+) -> dict:
     """Leave each of these diagnoses out of training in turn.
 
     Print and return its AUROC against the others of validation.
     """
     rows = choose_rows(split)
+    parts = split.table["split"].iloc[rows]
     images = NearImages(
         rows=rows,
         labels=split.labels[rows],
-        train=(split.table["split"].iloc[rows] == "train").to_numpy(),
+        train=(parts == "train").to_numpy(),
         looks=split.looks[rows],
     )
     maps = None
@@ -425,8 +452,10 @@ def measure_near(split: SplitFeatures, pixels: Pixels, runs: Path, codes: Sequen
             # The first blocks are the same whichever diagnosis is left out.
             if maps is None:
                 maps = frozen_maps(pixels, rows)
-            np.savez(path, **train_without(left, maps, images.labels, images.train))
-        by_code[code] = measure_left_out(left, images, np.load(path))
+            outputs = train_without(left, maps, images.labels, images.train)
+            np.savez(path, **outputs)
+        stored = np.load(path)
+        by_code[code] = measure_left_out(left, images, stored)
         print(f"without {code}: {by_code[code]}", flush=True)
     print_near(by_code, codes)
     return by_code
@@ -579,12 +608,16 @@ def take_step(logits: Tensor, labels: NDArray[np.int64], optimizer: torch.optim.
 
 
 def one_cycle(
-    parameters: list[nn.Parameter], steps: int
+    parameters: list[nn.Parameter],
+    steps: int,
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
     """Return the optimizer, and the schedule of its learning rate over so many steps."""
     optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RATE, total_steps=steps, pct_start=0.1
+        optimizer,
+        RATE,
+        total_steps=steps,
+        pct_start=0.1,
     )
     return optimizer, schedule
 
@@ -603,15 +636,21 @@ def logit_adjustment(labels: NDArray[np.int64]) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_all(tail: nn.Module, head: nn.Module, maps: Tensor) -> dict[str, NDArray]:
+def predict_all(
+    tail: nn.Module,
+    head: nn.Module,
+    maps: Tensor,
+) -> dict[str, NDArray]:
     """Return features and logits of every image, and the weights of the head."""
     features = torch.cat([tail(part) for part in maps.split(256)])
     logits = head(features)
+    weight = head.weight.detach()
+    bias = head.bias.detach()
     return {
         "features": features.numpy(),
         "logits": logits.numpy(),
-        "weight": head.weight.detach().numpy(),
-        "bias": head.bias.detach().numpy(),
+        "weight": weight.numpy(),
+        "bias": bias.numpy(),
     }
 
 
@@ -626,10 +665,10 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_into_model(model: Model, folder: Path, figures: dict) -> None:
-    """Write the figures into metrics.json and the card of a model."""
+def write_into_model(model: Model, folder: Path, metrics: dict) -> None:
+    """Write the metrics into metrics.json and the card of a model."""
     model_metrics = metrics_file.measured(folder, model.record)
-    proof = msgspec.json.decode(json.dumps(figures), type=NoveltyProof)
+    proof = msgspec.json.decode(json.dumps(metrics), type=NoveltyProof)
     model_metrics = msgspec.structs.replace(model_metrics, novelty_proof=proof)
     metrics_file.write_into(folder, model.record, model_metrics)
 
@@ -645,19 +684,21 @@ def main() -> None:
         raise SystemExit(f"{model.record.model_id} has no detector; fit one with `{command}`.")
     split = load_split_features(model, folder, options.data, options.runs)
     pixels = cached_pixels(split.table, model.record.input)
-    figures = {
+    far = measure_far(model, folder, split, options.runs / "wheels")
+    alarms = measure_alarms(model, folder, split, pixels)
+    metrics = {
         "sha256": model.record.novelty.sha256,
-        "far": measure_far(model, folder, split, options.runs / "wheels"),
-        **measure_alarms(model, folder, split, pixels),
+        "far": far,
+        **alarms,
     }
     if options.near:
-        figures["near"] = measure_near(split, pixels, options.runs, options.near)
+        metrics["near"] = measure_near(split, pixels, options.runs, options.near)
     if options.into_model:
-        write_into_model(model, folder, figures)
+        write_into_model(model, folder, metrics)
     result = {
-        "far": figures["far"]["proof"],
-        "corners": figures["corners"],
-        "near": figures.get("near"),
+        "far": far["proof"],
+        "corners": alarms["corners"],
+        "near": metrics.get("near"),
     }
     print(json.dumps(result))
 
