@@ -19,6 +19,12 @@ def evaluate_into(model: str = MODEL) -> str:
     return f"{command} {options}"
 
 
+def evaluate_test_into(model: str = MODEL) -> str:
+    """Return the command that evaluates a model on its test split and saves the results."""
+    command = _command("evaluate", model)
+    return f"{command} --data {FOLDER} --split test --into-model --output {FOLDER}"
+
+
 def evaluate_subset(subset: str) -> str:
     """Return the command that evaluates a model on the images of a saved subset."""
     # The name of a subset may have blanks.

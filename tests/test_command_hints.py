@@ -27,6 +27,7 @@ SOURCES = sorted(
 COMMAND = re.compile(r"python -m cadlib [a-z][^`\n]*")
 HINTS = {
     "evaluate": command_hints.evaluate_into("isic2019"),
+    "evaluate the test split": command_hints.evaluate_test_into("isic2019"),
     "evaluate a subset": command_hints.evaluate_subset("missed melanomas"),
     "train a subset": command_hints.train_subset("missed melanomas"),
     "train": command_hints.train(),

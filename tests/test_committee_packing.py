@@ -1,5 +1,6 @@
 """Packing the networks of a cross-validation as one model."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from cadlib.__main__ import main
 from cadlib.data.dataset import open_dataset
@@ -15,13 +17,14 @@ from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
+from cadlib.metrics.network_spread_table import NOT_MEASURED
 from cadlib.model.audit_result import ROLE_IN_FOLDS, role_of
 from cadlib.model.model import Model
 from cadlib.model.out_of_fold import read_out_of_fold
 from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE
 from cadlib.model.split import part_in_training
 from cadlib.model.verification import verify
-from cadlib.taxonomy import CODES
+from cadlib.taxonomy import CODES, diagnosis
 from cadlib.training.committee_packing import pack_committee
 from tests.model_folders import change_record
 from tests.tiny_training import TINY, flags
@@ -261,3 +264,61 @@ def test_the_role_of_images_in_folds_is_stated(committee, dataset):
     assert role_of("validation", cross_validated=True) == (ROLE_IN_FOLDS, True)
     _, is_flattered = role_of("test", cross_validated=True)
     assert not is_flattered
+
+
+def evaluated(model, synthetic_dataset, tmp_path, **options) -> dict:
+    """Evaluate a model and return the metrics.json of the output."""
+    output = tmp_path / "evaluated"
+    place = {"model": model, "data": synthetic_dataset, "output": output}
+    assert main(["evaluate", *flags({**place, **options})]) == 0
+    return json.loads((output / "metrics.json").read_bytes())
+
+
+def test_the_spread_is_measured_on_images_that_no_network_was_trained_on(
+    committee, dataset, synthetic_dataset, tmp_path, capsys
+):
+    metrics = evaluated("three", synthetic_dataset, tmp_path)
+    spread = metrics["network_spread"]
+    assert "spread of the 3 networks" in capsys.readouterr().out
+    new = dataset.table[~dataset.table["image"].isin(list(committee.folds))]
+    assert spread["networks"] == 3
+    assert spread["trained_on"] == len(committee.folds)
+    assert spread["unseen"]["n"] == len(new)
+    predictions = committee.predict_batch(new["path"])
+    threshold = committee.record.operating_point("balanced").threshold
+    truth = new["diagnosis"].map(lambda code: diagnosis(code).malignant).to_numpy(bool)
+    malignant = np.array([p.malignant_probability for p in predictions])
+    wrong = (malignant >= threshold) != truth
+    ranges = np.array([high - low for low, high in (p.member_range for p in predictions)])
+    assert 0 < wrong.sum() < len(wrong)
+    area = spread["unseen"]["decision_auroc"]["spread"]
+    assert area == pytest.approx(roc_auc_score(wrong, ranges), abs=0.02)
+    assert spread["unseen"]["wrong_decisions"] == wrong.sum()
+
+
+def test_the_card_shows_the_spread_on_the_test_split(
+    committee, models, synthetic_dataset, tmp_path
+):
+    card = committee.folder / "README.md"
+    assert "--split test --into-model" in card.read_text()
+    output = tmp_path / "evaluated"
+    place = {"model": "three", "data": synthetic_dataset, "output": output, "split": "test"}
+    assert main(["evaluate", *flags(place), "--into-model"]) == 0
+    text = card.read_text()
+    assert "## Agreement of the networks" in text
+    assert "| area under the risk-coverage curve (lower is better) |" in text
+    Model.load("three")
+
+
+def test_the_spread_is_not_measured_on_images_of_the_folds(
+    committee, synthetic_dataset, tmp_path, capsys
+):
+    metrics = evaluated("three", synthetic_dataset, tmp_path, split="validation")
+    assert metrics["network_spread"]["unseen"] is None
+    assert metrics["network_spread"]["trained_on"] == metrics["n"]
+    assert NOT_MEASURED in capsys.readouterr().out
+
+
+def test_one_network_has_no_metrics_of_a_spread(models, synthetic_dataset, tmp_path):
+    assert "network_spread" not in evaluated("base", synthetic_dataset, tmp_path, split="test")
+    assert "Agreement of the networks" not in (models / "base" / "README.md").read_text()

@@ -22,12 +22,14 @@ from cadlib.data.predictions_csv import PREDICTIONS_FILE, predictions_table
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation.image_selection import ALL, Part
 from cadlib.evaluation.model_outputs import BATCH_SIZE, model_outputs
+from cadlib.evaluation.network_spread import network_spread
 from cadlib.files.spreadsheets import safe_table
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification
 from cadlib.metrics.balanced_rule import BalancedRule
 from cadlib.metrics.challenge_classes import merged_partial_labels, merged_probabilities, named
 from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.network_spread_table import spread_table
 from cadlib.metrics.operating_point import Threshold
 from cadlib.metrics.partial_labels import PartialLabels, has_label
 from cadlib.metrics.summary import measured_point, measured_sets, summarise, without_curves
@@ -102,6 +104,9 @@ class Evaluation:
                 "and the malignant probability by "
                 f"{shift.mean_change_of_malignant:.3f} on average"
             )
+        spread = self.metrics.network_spread
+        if spread:
+            lines += ["", spread_table(spread)]
         if self.rejected:
             lines += ["", "could not be read"]
             for image, reason in self.rejected.items():
@@ -140,9 +145,10 @@ def evaluate(
         batch_size=batch_size,
         skip_unreadable=True,
     )
-    return judge(
+    table = outputs.readable(dataset.table)
+    evaluation = judge(
         model.record,
-        replace(dataset, table=outputs.readable(dataset.table)),
+        replace(dataset, table=table),
         outputs.logits,
         outputs.rejected,
         model.novelty(outputs.looks),
@@ -150,6 +156,12 @@ def evaluate(
         classes=classes,
         evidence=evidence,
     )
+    # The networks' probabilities are of the eight classes.
+    if classes is not ISIC_2019:
+        return evaluation
+    spread = network_spread(model, table, outputs, evidence)
+    metrics = msgspec.structs.replace(evaluation.metrics, network_spread=spread)
+    return replace(evaluation, metrics=metrics)
 
 
 def judge(

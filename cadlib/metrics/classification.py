@@ -61,7 +61,7 @@ def accuracy(
     matrix = confusion_matrix(labels, probabilities, weights)
     correct = np.trace(matrix, axis1=-2, axis2=-1)
     total = matrix.sum(axis=(-2, -1))
-    return _ratio(correct, total)
+    return ratio(correct, total)
 
 
 def balanced_accuracy(
@@ -93,7 +93,7 @@ def class_sensitivity(
     matrix = confusion_matrix(labels, probabilities, weights)
     # A row of the matrix holds all images of one true diagnosis.
     positives = matrix.sum(axis=-1)
-    return _ratio(_diagonal(matrix), positives)
+    return ratio(_diagonal(matrix), positives)
 
 
 def class_specificity(
@@ -109,7 +109,7 @@ def class_specificity(
     predicted_positive = matrix.sum(axis=-2)
     false_positives = predicted_positive - _diagonal(matrix)
     true_negatives = negatives - false_positives
-    return _ratio(true_negatives, negatives)
+    return ratio(true_negatives, negatives)
 
 
 def class_ppv(
@@ -121,7 +121,7 @@ def class_ppv(
     matrix = confusion_matrix(labels, probabilities, weights)
     # A column of the matrix holds all images with one predicted diagnosis.
     predicted_positive = matrix.sum(axis=-2)
-    return _ratio(_diagonal(matrix), predicted_positive)
+    return ratio(_diagonal(matrix), predicted_positive)
 
 
 def class_npv(
@@ -137,7 +137,7 @@ def class_npv(
     false_negatives = positives - _diagonal(matrix)
     predicted_negative = total - matrix.sum(axis=-2)
     true_negatives = predicted_negative - false_negatives
-    return _ratio(true_negatives, predicted_negative)
+    return ratio(true_negatives, predicted_negative)
 
 
 def class_auc(
@@ -223,7 +223,7 @@ def auc(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
 
     `scores` is (N,) float64, `truth` (N,) bool.
     """
-    true, false = _called_positive(scores, truth, weights)
+    true, false = called_positive(scores, truth, weights)
     # The trapezoidal rule, in place: with many draws each of these arrays is large.
     areas = np.diff(false)
     areas *= true[..., 1:] + true[..., :-1]
@@ -231,7 +231,7 @@ def auc(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
     area = areas.sum(axis=-1)
     positives = true[..., -1]
     negatives = false[..., -1]
-    return _ratio(area, positives * negatives)
+    return ratio(area, positives * negatives)
 
 
 def average_precision(
@@ -243,7 +243,7 @@ def average_precision(
 
     `scores` is (N,) float64, `truth` (N,) bool. There is no interpolation, as in scikit-learn.
     """
-    true, false = _called_positive(scores, truth, weights)
+    true, false = called_positive(scores, truth, weights)
     true_positives = true[..., 1:]
     # The first place, where nothing is called positive, has no precision.
     called = true_positives + false[..., 1:]
@@ -251,7 +251,7 @@ def average_precision(
     precision = np.divide(true_positives, called, out=no_precision, where=called > 0)
     gained = np.diff(true)
     gained *= precision
-    return _ratio(gained.sum(axis=-1), true[..., -1])
+    return ratio(gained.sum(axis=-1), true[..., -1])
 
 
 def specificity_at(
@@ -266,7 +266,7 @@ def specificity_at(
     """
     if not 0 < sensitivity <= 1:
         raise ValueError(f"Expected `sensitivity` to be above 0 and up to 1 but got {sensitivity}.")
-    true, false = _called_positive(scores, truth, weights)
+    true, false = called_positive(scores, truth, weights)
     positives = true[..., -1:]
     negatives = false[..., -1]
     # The small term keeps a whole number of allowed misses whole in spite of rounding.
@@ -274,7 +274,7 @@ def specificity_at(
     reached = true >= positives - allowed_misses
     first = reached.argmax(axis=-1)
     false_positives = np.take_along_axis(false, first[..., None], axis=-1)[..., 0]
-    specificity = 1 - _ratio(false_positives, negatives)
+    specificity = 1 - ratio(false_positives, negatives)
     # Without a positive every threshold reaches the sensitivity, so none is chosen.
     defined: Floats = np.where(true[..., -1] > 0, specificity, np.nan)
     # The empty index turns an array without axes into a number.
@@ -300,8 +300,8 @@ def sensitivity_specificity(
     false_positives = counts[..., 1]
     false_negatives = counts[..., 2]
     true_positives = counts[..., 3]
-    sensitivity = _ratio(true_positives, false_negatives + true_positives)
-    specificity = _ratio(true_negatives, true_negatives + false_positives)
+    sensitivity = ratio(true_positives, false_negatives + true_positives)
+    specificity = ratio(true_negatives, true_negatives + false_positives)
     return sensitivity, specificity
 
 
@@ -319,7 +319,7 @@ def positive_rates(
     # `searchsorted` needs rising values, and the counts are in the order of falling scores.
     falling_scores = np.unique(scores)[::-1]
     called = np.searchsorted(-falling_scores, -np.asarray(thresholds), side="right")
-    true, false = _called_positive(scores, truth, weights)
+    true, false = called_positive(scores, truth, weights)
     return _rates_at(true, called), _rates_at(false, called)
 
 
@@ -328,7 +328,7 @@ def _rates_at(counts: Floats, called: NDArray[np.intp]) -> Floats:
     part = counts[..., called]
     # At the last place every image is called positive, so it holds the number of all.
     whole = np.broadcast_to(counts[..., -1:], part.shape)
-    return _ratio(part, whole)
+    return ratio(part, whole)
 
 
 def reliability(
@@ -382,7 +382,7 @@ def _reliability(
     n = _sums(weights, place, bins)
     confidence_sums = _sums(weights * confidence, place, bins)
     right_sums = _sums(weights * right, place, bins)
-    return n, _ratio(confidence_sums, n), _ratio(right_sums, n)
+    return n, ratio(confidence_sums, n), ratio(right_sums, n)
 
 
 def calibration_gaps(
@@ -417,7 +417,7 @@ def _gaps(n: Floats, confidence: Floats, right: Floats) -> Floats:
     gaps = np.where(n > 0, right - confidence, 0)
     weighted_gaps = gaps * n
     total = n.sum(axis=-1, keepdims=True)
-    return _ratio(weighted_gaps, np.broadcast_to(total, weighted_gaps.shape))
+    return ratio(weighted_gaps, np.broadcast_to(total, weighted_gaps.shape))
 
 
 def expected_calibration_error(
@@ -503,7 +503,7 @@ def brier_score(
     distances = np.square(differences).sum(axis=1)
     weighted_sum = weights @ distances
     total = weights.sum(axis=-1)
-    return _ratio(weighted_sum, total)
+    return ratio(weighted_sum, total)
 
 
 def negative_log_likelihood(
@@ -520,7 +520,7 @@ def negative_log_likelihood(
         losses = -np.log(true_probabilities)
     weighted_sum = weights @ losses
     total = weights.sum(axis=-1)
-    return _ratio(weighted_sum, total)
+    return ratio(weighted_sum, total)
 
 
 def checked(
@@ -608,7 +608,7 @@ def _checked_weights(weights: Floats | None, n: int) -> Floats:
     return weights
 
 
-def _called_positive(
+def called_positive(
     scores: Floats,
     truth: Bools,
     weights: Floats | None,
@@ -673,14 +673,14 @@ def _diagonal(matrix: Floats) -> Floats:
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def ratio(part: Floats, whole: Floats) -> Floats:
     """Divide elementwise; NaN where the whole is 0."""
     whole = np.asarray(whole)
     undefined = np.full(whole.shape, np.nan)
     is_defined = whole > 0
-    ratio: Floats = np.divide(part, whole, out=undefined, where=is_defined)
+    quotient: Floats = np.divide(part, whole, out=undefined, where=is_defined)
     # The empty index turns an array without axes into a number.
-    number: Floats = ratio[()]
+    number: Floats = quotient[()]
     return number
 
 
@@ -689,4 +689,4 @@ def _mean(values: Floats) -> Floats:
     *leading_shape, n_values = values.shape
     total = values.sum(axis=-1)
     count = np.full(leading_shape, float(n_values))
-    return _ratio(total, count)
+    return ratio(total, count)

@@ -279,6 +279,92 @@ class SubgroupGap(MetricsObject, frozen=True, kw_only=True):
     beyond_chance: bool
 
 
+class SpreadAndPeerIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `SpreadAndPeer`, paired over lesions."""
+
+    spread: ShareInterval
+    peer: ShareInterval
+    difference: DifferenceInterval
+
+
+class SpreadAndPeer(MetricsObject, frozen=True, kw_only=True):
+    """A metric of the spread of the networks, and of the usual peer on the same images."""
+
+    spread: Share | None
+    peer: Share | None
+    difference: Difference | None
+    """Spread minus peer."""
+    intervals: SpreadAndPeerIntervals
+
+
+class RiskCoverageIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `RiskCoverage`."""
+
+    spread: ShareIntervals
+    peer: ShareIntervals
+
+
+class RiskCoverage(MetricsObject, frozen=True, kw_only=True):
+    """Error rate of the top diagnosis by coverage, the share of the images that remain.
+
+    The most uncertain images are left out first.
+    """
+
+    spread: Shares
+    peer: Shares
+    intervals: RiskCoverageIntervals
+
+
+class BorderlineIntervals(MetricsObject, frozen=True, kw_only=True):
+    """The 95 % intervals of `Borderline`."""
+
+    share: ShareInterval
+    error_rate: ShareInterval
+    error_rate_of_others: ShareInterval
+
+
+class Borderline(MetricsObject, frozen=True, kw_only=True):
+    """The images where the networks disagree on the decision, and the wrong decisions."""
+
+    n: Count
+    share: Share | None
+    error_rate: Share | None
+    """Share of wrong decisions in these images."""
+    error_rate_of_others: Share | None
+    intervals: BorderlineIntervals
+
+
+class SpreadMetrics(MetricsObject, frozen=True, kw_only=True):
+    """How well the spread of the networks predicts errors; see `metrics.network_spread`."""
+
+    n: Count
+    n_lesions: Count
+    n_diagnosed: Count
+    """Images with a diagnosis; the metrics of diagnoses are over these."""
+    wrong_decisions: Count
+    wrong_diagnoses: Count
+    threshold: Share
+    """Malignant probability of the default operating point."""
+    decision_auroc: SpreadAndPeer
+    """Area under the ROC curve for a wrong decision."""
+    diagnosis_auroc: SpreadAndPeer
+    """Area under the ROC curve for a wrong top diagnosis."""
+    risk_coverage: RiskCoverage
+    aurc: SpreadAndPeer
+    """Area under the curve of `risk_coverage`; lower is better."""
+    borderline: Borderline
+
+
+class NetworkSpread(MetricsObject, frozen=True, kw_only=True):
+    """How well the spread of several networks predicts errors, on images new to all of them."""
+
+    networks: Count
+    trained_on: Count
+    """Images that a network was trained on; they are left out."""
+    unseen: SpreadMetrics | None
+    """None where no image remains."""
+
+
 class EvaluationMetrics(FullSummary, frozen=True, kw_only=True):
     """All metrics of an evaluation, which `evaluate` writes into metrics.json."""
 
@@ -300,6 +386,8 @@ class EvaluationMetrics(FullSummary, frozen=True, kw_only=True):
     """Image id -> why it could not be read."""
     gaps: tuple[SubgroupGap, ...] | None = None
     """Tests of the gaps between subgroups, in an evaluation for the pages."""
+    network_spread: NetworkSpread | None = None
+    """Of a model of several networks, of the eight classes; not in an evaluation for the pages."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

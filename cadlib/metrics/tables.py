@@ -85,7 +85,7 @@ def metrics_table(metrics: EvaluationMetrics) -> str:
         _groups(metrics),
     )
     # A table with only its head has nothing to show.
-    blocks = [_aligned(rows) for rows in tables if len(rows) > 1]
+    blocks = [aligned(rows) for rows in tables if len(rows) > 1]
     if images.n and not images.diagnosed:
         # One note replaces eight rows in which nothing is defined.
         blocks[1] = NO_DIAGNOSIS_NOTE
@@ -104,7 +104,7 @@ def robustness_table(measured: Robustness) -> str:
         _flip_rows(measured.flips),
         _shift_rows(measured.flips),
     )
-    blocks = [_aligned(rows) for rows in tables]
+    blocks = [aligned(rows) for rows in tables]
     return "\n\n".join([_sample_heading(measured), *blocks])
 
 
@@ -155,8 +155,8 @@ def neighbours_table(neighbours: SimilarCases) -> str:
     """
     case_rows = _case_rows(neighbours)
     agreement_rows = _agreement_rows(neighbours)
-    cases = _aligned(case_rows)
-    agreement = _aligned(agreement_rows)
+    cases = aligned(case_rows)
+    agreement = aligned(agreement_rows)
     return f"{cases}\n\n{agreement}"
 
 
@@ -270,7 +270,7 @@ def saliency_table(measured: SaliencyMetrics) -> str:
         f"95 % of the random maps: faithfulness up to {metric_text(limits.faithfulness)}, "
         f"likeness up to {metric_text(limits.stability)}"
     )
-    table = _aligned(saliency_rows(measured))
+    table = aligned(saliency_rows(measured))
     return "\n\n".join([_sample_heading(measured), table, below])
 
 
@@ -325,7 +325,7 @@ def change_text(value: float | None, interval: Sequence[float] | None = None) ->
 
 def across_table(across: AcrossArchives) -> str:
     """Return the loss of networks on an archive left out of their training, as aligned text."""
-    return _aligned(across_rows(across))
+    return aligned(across_rows(across))
 
 
 def _heading(metrics: EvaluationMetrics) -> str:
@@ -469,7 +469,7 @@ def _interval_text(interval: Sequence[float] | None) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def _aligned(rows: Sequence[Row]) -> str:
+def aligned(rows: Sequence[Row]) -> str:
     """Pad cells to columns: names to the left, numbers to the right.
 
     A note after them stays as it is.

@@ -4,7 +4,9 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cadlib.data.dataset import Dataset
 from cadlib.data.splits import read_split, select
@@ -71,6 +73,26 @@ def calibration_images(folder: Path, record: ModelRecord, dataset: Dataset) -> D
     if table.empty:
         raise not_the_models(record, dataset, "folds")
     return replace(dataset, table=table)
+
+
+def new_to_networks(
+    folder: Path,
+    record: ModelRecord,
+    images: "pd.Series[str]",
+) -> NDArray[np.bool_]:
+    """Return which images, by their ids, no network of a model was trained on, (N,).
+
+    Each image of the folds of a cross-validation was used to train all networks but one. Raise
+    ModelInvalid as `split_of_model` and `read_out_of_fold`.
+    """
+    out_of_fold = read_out_of_fold(folder) if record.cross_validated else None
+    if out_of_fold is None:
+        rows = split_of_model(folder, record)
+        trained_on = rows["image"][rows["split"] == "train"]
+    else:
+        trained_on = pd.Series(out_of_fold.images)
+    is_new: NDArray[np.bool_] = ~images.isin(trained_on).to_numpy(bool)
+    return is_new
 
 
 def part_in_training(folder: Path, record: ModelRecord, dataset: Dataset) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cadlib import command_hints
+from cadlib.metrics.network_spread_table import MEASURES, PEERS, borderline_text, images_text
 from cadlib.metrics.operating_point import both_names, shown_name
 from cadlib.metrics.summary import DRAWS, ECE_NOTE
 from cadlib.metrics.tables import metric_of, metric_text
@@ -67,6 +68,8 @@ def _templates() -> Environment:
         small_px=SMALL_PX,
         ece_note=ECE_NOTE,
         not_checked=NOT_CHECKED,
+        spread_measures=MEASURES,
+        spread_peers=PEERS,
         actinic_keratosis_note=ACTINIC_KERATOSIS_NOTE,
     )
     environment.filters.update(
@@ -86,5 +89,8 @@ def _templates() -> Environment:
         both_names=both_names,
         across_table=formats.across_table,
         saliency_table=formats.saliency_table,
+        spread_images=images_text,
+        spread_table=formats.spread_table,
+        borderline_text=borderline_text,
     )
     return environment

@@ -2,6 +2,8 @@
 
 from cadlib.metrics import operating_point
 from cadlib.metrics.conditions_schema import AcrossArchives, MapMetrics
+from cadlib.metrics.network_spread_table import spread_rows
+from cadlib.metrics.summary_schema import SpreadMetrics
 from cadlib.metrics.tables import (
     Measured,
     across_rows,
@@ -94,4 +96,10 @@ def across_table(across: AcrossArchives) -> str:
 def saliency_table(maps: MapMetrics) -> str:
     """Return the metrics of the saliency maps as a table in Markdown."""
     head, *rows = saliency_rows(maps)
+    return markdown_table(head, rows)
+
+
+def spread_table(measured: SpreadMetrics) -> str:
+    """Return how well the spread of the networks predicts errors as a table in Markdown."""
+    head, *rows = spread_rows(measured)
     return markdown_table(head, rows)
