@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from cadlib.training.augment import RandomResolution, augment, mix
 
@@ -54,7 +55,7 @@ def test_a_smaller_least_crop_shows_smaller_parts():
 def test_mixing_blends_pictures_and_labels_by_one_share():
     torch.manual_seed(0)
     pixels = torch.stack([torch.full((3, 4, 4), float(value)) for value in range(5)])
-    mixed, shares = mix(pixels, torch.arange(5), 8, alpha=0.4)
+    mixed, shares = mix(pixels, one_hot(torch.arange(5), 8).float(), alpha=0.4)
     assert shares.shape == (5, 8)
     assert torch.allclose(shares.sum(dim=1), torch.ones(5))
     assert ((shares > 0).sum(dim=1) == 2).all()
@@ -64,7 +65,7 @@ def test_mixing_blends_pictures_and_labels_by_one_share():
 
 def test_alpha_zero_leaves_pictures_and_labels_as_they_are():
     pixels = torch.rand(3, 3, 4, 4)
-    mixed, shares = mix(pixels, torch.tensor([2, 0, 7]), 8, alpha=0)
+    mixed, shares = mix(pixels, one_hot(torch.tensor([2, 0, 7]), 8).float(), alpha=0)
     assert torch.equal(mixed, pixels)
     assert shares.argmax(dim=1).tolist() == [2, 0, 7]
     assert shares.sum() == 3

@@ -41,6 +41,8 @@ def test_every_setting_has_a_help_text():
         {"drop_rate": 1.0},
         {"validation": 0.0},
         {"test": 0.9},
+        {"teacher_weight": 1.5},
+        {"teacher_temperature": 0.5},
     ],
 )
 def test_refuses_settings_that_cannot_be(wrong):
@@ -55,6 +57,8 @@ def test_refuses_settings_that_cannot_be(wrong):
         ({"split_of": "isic2019", "folds": 1}, "at least 2"),
         ({"split_of": "isic2019", "folds": 5, "fold": 5}, "`fold` below it"),
         ({"split_of": "isic2019", "fold": 1}, "`fold` below it"),
+        ({"split_of": "three", "teacher": "three", "folds": 5}, "`folds` to be 0"),
+        ({"teacher": "three", "leave_out": "MSK"}, "no archive to leave out"),
     ],
 )
 def test_refuses_folds_that_cannot_be(settings, message):

@@ -19,7 +19,7 @@ from cadlib.errors import TrainingFailed
 from cadlib.images.preprocess import to_array
 from cadlib.model.record import SPLIT_FILE, read_record
 from cadlib.taxonomy import CODES
-from cadlib.training import loop, run
+from cadlib.training import checkpoint, loop, run
 from cadlib.training.checkpoint import previous
 from cadlib.training.config import TrainConfig
 from cadlib.training.loop import normalise, train
@@ -72,6 +72,26 @@ def test_a_resumed_run_has_the_same_result(synthetic_dataset, tmp_path, stop_aft
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     assert np.array_equal(uninterrupted.validation_logits, resumed.validation_logits)
     assert [row["epoch"] for row in history(tmp_path / "parts")] == [1, 2]
+
+
+def test_a_run_of_an_earlier_version_without_a_setting_is_resumed(
+    synthetic_dataset, tmp_path, stop_after, monkeypatch
+):
+    stop_after(2)
+    with pytest.raises(Stopped):
+        train(synthetic_dataset, tmp_path, CONFIG)
+    read_facts = checkpoint.read_facts
+
+    def earlier_facts(path):
+        facts = read_facts(path)
+        assert facts["identity"].pop("teacher") == ""
+        return facts
+
+    monkeypatch.setattr(checkpoint, "read_facts", earlier_facts)
+    with pytest.raises(TrainingFailed, match="teacher '', not 'three'"):
+        run.Run.check(tmp_path / CHECKPOINT_FILE, replace(CONFIG, teacher="three").recipe())
+    facts = run.Run.check(tmp_path / CHECKPOINT_FILE, CONFIG.recipe())
+    assert facts["step"] == 3
 
 
 def test_a_resumed_run_records_every_commit(synthetic_dataset, tmp_path, stop_after, monkeypatch):

@@ -266,9 +266,10 @@ def test_a_worker_gets_the_place_of_the_pixels_and_not_a_copy(synthetic_dataset)
     crop = next(iter(plan()))[0]
     crops = Crops(data, 0.6)
     assert len(pickle.dumps(crops)) < data.pixels.nbytes / 20
-    image, label = crops[crop]
+    image, label, row = crops[crop]
     assert image.shape == (3, 32, 32)
     assert label == data.labels[crop.row]
+    assert row == crop.row
 
 
 @pytest.fixture

@@ -10,7 +10,16 @@ from cadlib.cli.settings import TrainingCommand, check_settings, training_packag
 from cadlib.cli.usage import UsageError, check_model, make_folder, model_folder
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
 
-WITHOUT = ("leave_out", "subset", "devices", "nodes", "strategy")
+WITHOUT = (
+    "leave_out",
+    "subset",
+    "teacher",
+    "teacher_weight",
+    "teacher_temperature",
+    "devices",
+    "nodes",
+    "strategy",
+)
 """Settings that have no option here."""
 
 

@@ -76,7 +76,7 @@ def _parameter(setting: "Field[Any]", defaults: TrainConfig) -> inspect.Paramete
     if isinstance(default, bool):
         option = typer.Option(f"{flag}/--no-{option_name}", help=text)
     # The name of a model, which a shell can complete.
-    elif setting.name == "split_of":
+    elif setting.name in ("split_of", "teacher"):
         option = model_option(text)
     else:
         option = typer.Option(flag, help=text)

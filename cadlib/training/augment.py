@@ -5,7 +5,6 @@ Each draw depends only on its seed, so a resumed run gets the same images.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
@@ -53,19 +52,18 @@ def training_transform() -> v2.Compose:
     )
 
 
-def mix(pixels: Tensor, labels: Tensor, n_classes: int, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend each image of a batch with its neighbour, and their labels alike.
+def mix(pixels: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend each image of a batch with its neighbour, and their targets alike.
 
     The share is drawn from Beta(alpha, alpha); with alpha 0 nothing is blended. `pixels` is
-    (N, 3, S, S) float, `labels` (N,) int. Return pixels and (N, n_classes) float labels, whose rows
-    sum to 1. Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018).
+    (N, 3, S, S) float, `targets` (N, K) float, for example the share of each class. Return both.
+    Zhang et al., mixup: Beyond Empirical Risk Minimization (ICLR 2018).
     """
     # Beta(0, 0) is not defined.
     if not alpha:
-        shares = one_hot(labels, n_classes).float()
-        return pixels, shares
-    mixup = v2.MixUp(alpha=alpha, num_classes=n_classes)
-    mixed: tuple[Tensor, Tensor] = mixup(pixels, labels)
+        return pixels, targets
+    mixup = v2.MixUp(alpha=alpha)
+    mixed: tuple[Tensor, Tensor] = mixup(pixels, targets)
     return mixed
 
 

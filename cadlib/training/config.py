@@ -104,6 +104,20 @@ class TrainConfig:
     split_of: str = _setting(
         "", "model whose split.csv is followed: its test images stay its test images"
     )
+    teacher: str = _setting(
+        "",
+        "cross-validated model that gives soft targets, by out_of_fold.csv, and the split",
+    )
+    teacher_weight: float = _setting(
+        0.7,
+        "share of the loss on the soft targets of the teacher, 0 to 1",
+        least=0,
+    )
+    teacher_temperature: float = _setting(
+        2.0,
+        "temperature that softens teacher and network in the loss on soft targets",
+        least=1,
+    )
     folds: int = _setting(
         0,
         "folds for cross-validation of the images outside the test split; 0: none",
@@ -144,6 +158,7 @@ class TrainConfig:
                 "every fold must leave the same test images alone. "
                 "Name a model, as in --split-of isic2019."
             )
+        self._check_teacher()
         # With one fold, no image would be left to train on.
         if self.folds == 1 or self.fold >= max(self.folds, 1):
             raise ValueError(
@@ -155,6 +170,20 @@ class TrainConfig:
             raise ValueError(
                 "Expected `validation` above 0, and below 1 together with `test`, but got "
                 f"{self.validation} and {self.test}."
+            )
+
+    def _check_teacher(self) -> None:
+        if self.teacher_weight > 1:
+            raise ValueError(
+                f"Expected `teacher_weight` to be at most 1 but got {self.teacher_weight}."
+            )
+        # The networks of the teacher were trained on images of every fold and archive. Their soft
+        # targets would carry labels of those that are held out.
+        if self.teacher and (self.folds or self.leave_out):
+            raise ValueError(
+                "Expected `folds` to be 0 and no archive to leave out together with `teacher`, "
+                f"but got {self.folds} and {self.leave_out!r}. "
+                "Train one network on the whole split of the teacher."
             )
 
     def _check_ranges(self) -> None:

@@ -359,22 +359,22 @@ class Crop:
     side_px: int
 
 
-class Crops(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented training images by `Crop`: ((3, side, side) uint8, label)."""
+class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Augmented training images by `Crop`: ((3, side, side) uint8, label, row)."""
 
     def __init__(self, data: TrainingData, least_crop: float) -> None:
         self._pixels = data.pixels
         self._labels = data.labels
         self._least_crop = least_crop
 
-    def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, crop: Crop) -> tuple[Tensor, Tensor, Tensor]:
         stored = self._pixels[crop.row]
         pixels = torch.from_numpy(stored)
         # (side, side, 3) to (3, side, side)
         image = pixels.permute(2, 0, 1)
         augmented = augment(image, crop.side_px, crop.seed, self._least_crop)
         label = torch.tensor(self._labels[crop.row])
-        return augmented, label
+        return augmented, label, torch.tensor(crop.row)
 
 
 class BatchPlan(Sampler[list[Crop]]):

@@ -50,7 +50,7 @@ class Trained:
     """A finished run: the averaged network, its input, its data, and its (n, 8) validation logits.
 
     `git_commit` is that of the code that trained. A resumed run lists the commit of each part, in
-    order.
+    order. `teacher_id` is the id of the model whose soft targets it had, or empty.
     """
 
     config: TrainConfig
@@ -60,6 +60,7 @@ class Trained:
     validation_logits: NDArray[np.float32]
     seconds: float
     git_commit: str
+    teacher_id: str = ""
 
 
 def train(
@@ -99,7 +100,7 @@ def fit(setup: Setup) -> None:
     batches = _load_batches(setup)
     with StopRequest() as stop, _progress_bar(setup) as bar:
         setup.model.train()
-        for step, (pixels, labels) in enumerate(batches, start=plan.first_step):
+        for step, (pixels, labels, rows) in enumerate(batches, start=plan.first_step):
             # The rate follows from the step alone, so a checkpoint need not store it.
             learning_rate = setup.config.learning_rate_at(step, plan.steps)
             loss = _take_step(
@@ -108,6 +109,7 @@ def fit(setup: Setup) -> None:
                 learning_rate,
                 pixels,
                 labels,
+                rows,
             )
             losses.append(loss)
             _show_loss(bar, losses)
@@ -136,10 +138,11 @@ def _take_step(
     learning_rate: float,
     pixels: Tensor,
     labels: Tensor,
+    rows: Tensor,
 ) -> Tensor:
     """Train on one batch, update the averaged weights, and return the loss, without gradient.
 
-    `pixels` is (N, 3, s, s) uint8, `labels` (N,) int64.
+    `pixels` is (N, 3, s, s) uint8. `labels` and `rows` of the data are (N,) int64.
     """
     # What is random in a step depends on the seed, the step and the process alone.
     _seed_step(setup, step)
@@ -148,10 +151,10 @@ def _take_step(
         group["lr"] = learning_rate * group["lr_scale"]
 
     normalised = normalise(pixels, setup.spec)
-    inputs, shares = mix(normalised, labels, len(CODES), setup.config.mixup_alpha)
+    targets = _targets(setup, labels, rows)
+    inputs, mixed_targets = mix(normalised, targets, setup.config.mixup_alpha)
     logits = setup.model(inputs)
-    # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
-    loss = functional.cross_entropy(logits + setup.adjustment, shares)
+    loss = _loss(setup, logits, mixed_targets)
 
     setup.optimizer.zero_grad()
     setup.fabric.backward(loss)
@@ -161,6 +164,29 @@ def _take_step(
     return loss.detach()
 
 
+def _targets(setup: Setup, labels: Tensor, rows: Tensor) -> Tensor:
+    """Return the share of each class, (N, 8) float32; with a teacher also its soft targets.
+
+    Both lie side by side in (N, 16), so that mixup blends them by the same share.
+    """
+    shares = functional.one_hot(labels, len(CODES)).float()
+    if setup.soft_targets is None:
+        return shares
+    soft_shares = setup.soft_targets.shares(rows)
+    return torch.cat([shares, soft_shares], dim=1)
+
+
+def _loss(setup: Setup, logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of a batch; `targets` are those of `_targets`, mixed or not."""
+    shares = targets[:, : len(CODES)]
+    # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
+    label_loss = functional.cross_entropy(logits + setup.adjustment, shares)
+    if setup.soft_targets is None:
+        return label_loss
+    soft_shares = targets[:, len(CODES) :]
+    return setup.soft_targets.add_loss(label_loss, logits, soft_shares)
+
+
 def _seed_step(setup: Setup, step: int) -> None:
     """Seed dropout and mixup of a step; each process draws its own."""
     fabric = setup.fabric
@@ -168,10 +194,10 @@ def _seed_step(setup: Setup, step: int) -> None:
     torch.manual_seed(setup.config.seed + number)
 
 
-def _load_batches(setup: Setup) -> DataLoader[tuple[Tensor, Tensor]]:
+def _load_batches(setup: Setup) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
     """Return the loader of the plan's batches."""
     crops = Crops(setup.data, setup.config.least_crop)
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+    loader: DataLoader[tuple[Tensor, Tensor, Tensor]] = DataLoader(
         crops,
         batch_sampler=setup.plan,
         num_workers=setup.config.workers,
@@ -239,14 +265,26 @@ def _report_epoch(setup: Setup, epoch: int, losses: list[Tensor]) -> None:
     data = setup.data
     with setup.fabric.autocast():
         logits = predict_logits(setup.average.module, data, setup.spec)
-    labels = data.labels[data.rows("validation")]
-    truth = torch.from_numpy(labels)
-    # The same loss as in training, so that both curves can be compared.
-    adjustment = setup.adjustment.cpu()
-    adjusted = torch.from_numpy(logits) + adjustment
-    validation_loss = functional.cross_entropy(adjusted, truth).item()
+    validation_loss = _validation_loss(setup, logits).item()
     mean_loss = torch.stack(losses).mean().item()
     setup.run.report(epoch, mean_loss, validation_loss, logits, data)
+
+
+def _validation_loss(setup: Setup, logits: NDArray[np.float32]) -> Tensor:
+    """Return the loss of the validation images from their (n, 8) logits.
+
+    It is the same loss as in training, so that both curves can be compared.
+    """
+    rows = setup.data.rows("validation")
+    labels = setup.data.labels[rows]
+    truth = torch.from_numpy(labels)
+    predicted = torch.from_numpy(logits)
+    adjusted = predicted + setup.adjustment.cpu()
+    label_loss = functional.cross_entropy(adjusted, truth)
+    if setup.soft_targets is None:
+        return label_loss
+    soft_shares = setup.soft_targets.shares(torch.from_numpy(rows)).cpu()
+    return setup.soft_targets.add_loss(label_loss, predicted, soft_shares)
 
 
 @torch.inference_mode()
@@ -301,4 +339,5 @@ def _finish(setup: Setup) -> Trained:
         validation_logits=logits,
         seconds=setup.run.seconds(),
         git_commit=" then ".join(setup.run.commits),
+        teacher_id=setup.soft_targets.teacher_id if setup.soft_targets else "",
     )

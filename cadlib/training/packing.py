@@ -232,9 +232,13 @@ def _logits(committee: Committee, trained: Trained, rows: NDArray[np.int64]) -> 
 def _member(trained: Trained, stored: bytes, graph: bytes) -> Member:
     """Return the facts of the network: its hashes and the settings of its run."""
     config = trained.config
+    settings = asdict(config)
+    # The name in the settings may later be that of another model.
+    if trained.teacher_id:
+        settings["teacher_id"] = trained.teacher_id
     run = TrainingRun(
         git_commit=trained.git_commit,
-        config=asdict(config),
+        config=settings,
         seed=config.seed,
         epochs=config.epochs,
         seconds=round(trained.seconds, 1),

@@ -103,14 +103,15 @@ def _wait_for_free_name(folder: Path) -> None:
 class Run:
     """The state of a run on disk.
 
-    Beside the checkpoint are split.csv, history.jsonl with one line an epoch, and the curves.
+    Beside the checkpoint are split.csv, history.jsonl with one line an epoch, and the curves. A
+    resumed run must have the same `identity`: its recipe, and hashes of its split and targets.
     """
 
     def __init__(
         self,
         path: Path,
         config: TrainConfig,
-        split_sha256: str,
+        identity: dict[str, Any],
         network: nn.Module,
         average: nn.Module,
         optimizer: torch.optim.Optimizer,
@@ -120,7 +121,7 @@ class Run:
         self._average = average
         self._optimizer = optimizer
         self._config = config
-        self._identity = {**config.recipe(), "split_sha256": split_sha256}
+        self._identity = identity
         self._curves: Curves  # set by `begin`
         self._opened = ExitStack()
         self.commits = [git_commit()]
@@ -207,7 +208,8 @@ class Run:
         Raise TrainingFailed if it is of other settings or images.
         """
         facts = checkpoint.read_facts(path)
-        saved_identity = facts["identity"]
+        # An earlier version did not have every setting, and used what is the default now.
+        saved_identity = {**TrainConfig().recipe(), **facts["identity"]}
         # All differences are listed at once, so that one correction is enough.
         differing = []
         for name, value in identity.items():

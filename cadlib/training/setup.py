@@ -25,6 +25,7 @@ from cadlib.training.data import (
     TrainingData,
     read_training_data,
 )
+from cadlib.training.distillation import SoftTargets, Teacher, match_targets, read_teacher
 from cadlib.training.run import CHECKPOINT_FILE, Run
 
 
@@ -34,7 +35,8 @@ class Setup:
 
     `network` has the weights, and `model` is the same network as Fabric wraps it, for several
     devices and other precisions. `average` has the running average of the weights. `adjustment`
-    (8,) float32 is added to the logits in the loss.
+    (8,) float32 is added to the logits in the loss on labels. `soft_targets` are those of the
+    teacher, if there is one.
     """
 
     fabric: Fabric
@@ -48,6 +50,7 @@ class Setup:
     optimizer: torch.optim.Optimizer
     run: Run
     adjustment: Tensor
+    soft_targets: SoftTargets | None
 
 
 def set_up(
@@ -60,24 +63,26 @@ def set_up(
 ) -> Setup:
     """Prepare everything for the first step, or with `resume` for the step after the checkpoint.
 
-    Raise DatasetInvalid, SubsetInvalid or TrainingFailed when the run cannot start or continue.
+    Raise DatasetInvalid, SubsetInvalid, ModelInvalid or TrainingFailed when the run cannot start or
+    continue.
     """
+    teacher = read_teacher(config)
+    identity = _identity(config, teacher)
     # A checkpoint replaces all weights, so a resumed run needs no pretrained ones.
     network, spec = _prepare_network(config, config.pretrained and not resume, fabric.print)
     checkpoint = run_dir / CHECKPOINT_FILE
     if resume:
         # Reading the images may take minutes: other settings are refused before that.
-        Run.check(checkpoint, config.recipe())
-    # The first process fills the pixel cache, and the others read it.
-    with fabric.rank_zero_first():
-        data = _read_data(folder, spec, config, fabric.print)
+        Run.check(checkpoint, identity)
+    data = _read_data(folder, spec, config, fabric)
     plan = _plan_batches(data, config, fabric)
     model, optimizer = _set_up_optimizer(network, config, fabric)
     # The average is copied from a network that is already on its device.
     average = ModelEmaV3(network, decay=config.ema_decay, use_warmup=True)
-    run = Run(checkpoint, config, data.split_sha256, network, average.module, optimizer)
+    identity["split_sha256"] = data.split_sha256
+    adjustment, soft_targets = _prepare_loss(teacher, data, config, fabric)
+    run = Run(checkpoint, config, identity, network, average.module, optimizer)
     _open_run(run, data, plan, fabric, resume=resume)
-    adjustment = _logit_adjustment(data, config.logit_adjustment)
     return Setup(
         fabric=fabric,
         config=config,
@@ -89,8 +94,18 @@ def set_up(
         average=average,
         optimizer=optimizer,
         run=run,
-        adjustment=fabric.to_device(adjustment),
+        adjustment=adjustment,
+        soft_targets=soft_targets,
     )
+
+
+def _identity(config: TrainConfig, teacher: Teacher | None) -> dict[str, Any]:
+    """Return what a resumed run must have in common, as far as it is known without the images."""
+    identity = config.recipe()
+    if teacher is not None:
+        # The name alone could be that of another model by now.
+        identity["teacher_predictions"] = teacher.predictions_sha256
+    return identity
 
 
 def _prepare_network(
@@ -137,13 +152,15 @@ def _read_data(
     folder: Path,
     spec: InputSpec,
     config: TrainConfig,
-    log: Callable[[str], None],
+    fabric: Fabric,
 ) -> TrainingData:
     """Read the images of the run with the split, subset and folds of its settings."""
     subset = read_subset(config.subset) if config.subset else None
     fold_plan = None
-    if config.split_of:
-        split_folder = find_model(config.split_of)
+    # `read_teacher` checks that both are the same model where both are given.
+    split_model = config.split_of or config.teacher
+    if split_model:
+        split_folder = find_model(split_model)
         # It raises ModelInvalid where the split.csv of that model was changed.
         read_record(split_folder)
         fold_plan = FoldPlan(split_folder / SPLIT_FILE, config.folds, config.fold)
@@ -155,7 +172,9 @@ def _read_data(
         subset=subset,
         fold_plan=fold_plan,
     )
-    return read_training_data(folder, spec, request, log)
+    # The first process fills the pixel cache, and the others read it.
+    with fabric.rank_zero_first():
+        return read_training_data(folder, spec, request, fabric.print)
 
 
 def _plan_batches(data: TrainingData, config: TrainConfig, fabric: Fabric) -> BatchPlan:
@@ -204,12 +223,26 @@ def _open_run(
         run.begin(data, plan)
 
 
-def _logit_adjustment(data: TrainingData, weight: float) -> Tensor:
-    """Return `weight` times the log frequency of each class in training: (8,) float32."""
+def _prepare_loss(
+    teacher: Teacher | None,
+    data: TrainingData,
+    config: TrainConfig,
+    fabric: Fabric,
+) -> tuple[Tensor, SoftTargets | None]:
+    """Return the logit adjustment, (8,) float32, and the soft targets, on the device of the run."""
+    log_frequency = _log_frequency(data)
+    adjustment = fabric.to_device(config.logit_adjustment * log_frequency)
+    if teacher is None:
+        return adjustment, None
+    soft_targets = match_targets(teacher, data, log_frequency, config)
+    return adjustment, soft_targets.to(fabric.device)
+
+
+def _log_frequency(data: TrainingData) -> Tensor:
+    """Return the log frequency of each class in training: (8,) float32."""
     train_rows = data.rows("train")
     train_labels = data.labels[train_rows]
     counts = np.bincount(train_labels, minlength=len(CODES))
     # No count is 0: a split without images of a class is rejected when it is read.
     frequency = torch.tensor(counts / len(train_rows))
-    log_frequency = frequency.log()
-    return weight * log_frequency.float()
+    return frequency.log().float()

@@ -1,0 +1,179 @@
+"""Matches soft targets of a teacher with images, and computes their loss.
+
+A small network learns from the probabilities of a committee, which say more than the label alone:
+Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015, arXiv 1503.02531).
+
+The targets are the out-of-fold predictions of the committee. The network that gave the target of an
+image was not trained on it: a network that was would repeat the label with great confidence. The
+test images are those of the committee, and no target comes from a network that read one. But some
+networks of the committee were trained on the validation images of the student.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cadlib.errors import TrainingFailed
+from cadlib.model.out_of_fold import OutOfFold, read_out_of_fold
+from cadlib.model.record import OUT_OF_FOLD_FILE, ModelRecord, find_model, read_record
+from cadlib.taxonomy import CODES
+from cadlib.training.config import TrainConfig
+from cadlib.training.data import TrainingData
+
+_NAMED_IMAGES = 5
+"""Images without a prediction that a message names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A cross-validated model and its out-of-fold predictions.
+
+    `adjustments`, (N,) float32, is the `logit_adjustment` of the network that predicted each image.
+    """
+
+    model_id: str
+    predictions: OutOfFold
+    adjustments: NDArray[np.float32]
+
+    @property
+    def predictions_sha256(self) -> str:
+        """Return the hash of out_of_fold.csv, in hexadecimal."""
+        text = self.predictions.csv()
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class SoftTargets:
+    """The soft targets of a run.
+
+    `logits`, (N, 8) float32, has a row for each row of the data, NaN for one outside training and
+    validation. `weight`, 0 to 1, is the share of their loss.
+    """
+
+    teacher_id: str
+    logits: Tensor
+    weight: float
+    temperature: float
+
+    def to(self, device: torch.device) -> "SoftTargets":
+        """Return the same targets on a device."""
+        return replace(self, logits=self.logits.to(device))
+
+    def shares(self, rows: Tensor) -> Tensor:
+        """Return the softened probabilities of the teacher for rows, (N,) int64: (N, 8)."""
+        logits = self.logits[rows.to(self.logits.device)]
+        return functional.softmax(logits / self.temperature, dim=1)
+
+    def add_loss(self, label_loss: Tensor, logits: Tensor, soft_shares: Tensor) -> Tensor:
+        """Return the weighted sum of the loss on labels and that on `soft_shares`, (N, 8).
+
+        `logits`, (N, 8), are those of the network, without an adjustment by class frequency. The
+        loss is the mean Kullback-Leibler divergence of both at the temperature.
+        """
+        log_shares = functional.log_softmax(logits / self.temperature, dim=1)
+        divergence = functional.kl_div(log_shares, soft_shares, reduction="batchmean")
+        # Gradients of softened probabilities shrink by the square of the temperature.
+        soft_loss = self.temperature**2 * divergence
+        return (1 - self.weight) * label_loss + self.weight * soft_loss
+
+
+def read_teacher(config: TrainConfig) -> Teacher | None:
+    """Read the teacher of a run; None for a run without one.
+
+    Raise ModelInvalid for a folder that is no model or was changed. Raise TrainingFailed for a
+    model without out-of-fold predictions, and where the run follows the split of another model.
+    """
+    if not config.teacher:
+        return None
+    folder = find_model(config.teacher)
+    _check_split(folder, config)
+    # A model of other diagnoses is refused here.
+    record = read_record(folder)
+    predictions = read_out_of_fold(folder)
+    if predictions is None:
+        raise TrainingFailed(
+            f"Expected a teacher with {OUT_OF_FOLD_FILE} but {record.model_id} has none. "
+            "Give a model of several networks that `cadlib pack` has written."
+        )
+    return Teacher(record.model_id, predictions, _adjustments(record, predictions))
+
+
+def _check_split(teacher: Path, config: TrainConfig) -> None:
+    """Raise TrainingFailed where the run follows the split of another model than the teacher."""
+    if not config.split_of:
+        return
+    split_model = find_model(config.split_of)
+    if split_model.resolve() != teacher.resolve():
+        raise TrainingFailed(
+            f"Expected `split_of` to be the teacher, {config.teacher!r}, "
+            f"but got {config.split_of!r}. With a teacher, its split is followed: its test images "
+            "must stay out of training. Leave `split_of` out."
+        )
+
+
+def _adjustments(record: ModelRecord, predictions: OutOfFold) -> NDArray[np.float32]:
+    """Return the `logit_adjustment` of the network that predicted each image, (N,)."""
+    by_fold = {}
+    for member in record.members:
+        by_fold[member.fold] = float(member.run.config.get("logit_adjustment") or 0)
+    weights = [by_fold[fold] for fold in predictions.folds.tolist()]
+    return np.array(weights, np.float32)
+
+
+def match_targets(
+    teacher: Teacher,
+    data: TrainingData,
+    log_frequency: Tensor,
+    config: TrainConfig,
+) -> SoftTargets:
+    """Return the soft targets of each row of the data.
+
+    `log_frequency`, (8,), is that of each class in training. Raise TrainingFailed where a training
+    or validation image has no prediction.
+    """
+    images = data.table["image"]
+    place_of = {image: place for place, image in enumerate(teacher.predictions.images)}
+    rows = np.concatenate([data.rows("train"), data.rows("validation")])
+    missing = [image for image in images.iloc[rows] if image not in place_of]
+    if missing:
+        raise _missing_predictions(missing, teacher)
+    places = [place_of[image] for image in images.iloc[rows]]
+
+    # A network that is trained with the adjustment w * log(frequency) in its loss predicts
+    # log(probability) - w * log(frequency): its logits are those of classes that are more evenly
+    # frequent. The adjustment belongs to the loss on labels alone. So the soft loss compares logits
+    # without it, and both losses have their minimum at the same logits, provided that teacher and
+    # student had the same weight w. Where they differ, the teacher's logits are moved to those that
+    # it would have had with the weight of the student. The student's logits then mean the same as
+    # without a teacher, and its calibration on validation images fits a temperature and a bias for
+    # each class as always.
+    frequencies = log_frequency.numpy()
+    weights = teacher.adjustments[places] - np.float32(config.logit_adjustment)
+    moved = teacher.predictions.logits[places] + weights[:, None] * frequencies
+
+    logits = np.full((len(images), len(CODES)), np.nan, np.float32)
+    logits[rows] = moved
+    return SoftTargets(
+        teacher_id=teacher.model_id,
+        logits=torch.from_numpy(logits),
+        weight=config.teacher_weight,
+        temperature=config.teacher_temperature,
+    )
+
+
+def _missing_predictions(missing: Sequence[str], teacher: Teacher) -> TrainingFailed:
+    """Return the error for images without a prediction of the teacher."""
+    names = ", ".join(missing[:_NAMED_IMAGES])
+    more = " …" if len(missing) > _NAMED_IMAGES else ""
+    return TrainingFailed(
+        f"Expected a prediction in {OUT_OF_FOLD_FILE} of {teacher.model_id} for each training and "
+        f"validation image, but {len(missing):,} have none: {names}{more}. "
+        "Pack the teacher again with the same data set."
+    )
