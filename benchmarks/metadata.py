@@ -7,8 +7,9 @@ r"""Compares ways to learn from age, sex and site beside the image, on validatio
 Evidence from validation images comes from fits without the lesion that it is for. Evidence from
 training images comes from the metadata alone, times a damping of 0 to 1 that is chosen on
 validation images without the lesion. It prints Markdown tables and, as its last line, one JSON
-object: whether each way helps in every archive by `cadlib.model.metadata.trial.helps`.
-`--write FOLDER` writes the trial, as packing does, into the model.json and the card of a model.
+object: whether each way is accepted by the rule of `cadlib.model.metadata.acceptance`.
+`--rule` only prints the verdict of the rule on the way of the product. `--write FOLDER`
+writes the trial, as packing does, into the model.json and the card of a model.
 """
 
 import argparse
@@ -26,16 +27,25 @@ from msgspec import structs
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from cadlib.data.age_bands import AGE_BANDS
 from cadlib.data.dataset import open_dataset
 from cadlib.data.splits import read_split, select
-from cadlib.evaluation.evaluate import AGE_BANDS
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification
 from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.model import card, metrics_file
 from cadlib.model.calibration import SMALL_PX
 from cadlib.model.golden import golden_json
-from cadlib.model.metadata import add_evidence
+from cadlib.model.metadata import MetadataTrial, add_evidence
+from cadlib.model.metadata.acceptance import judge
+from cadlib.model.metadata.changes import (
+    METRICS,
+    Difference,
+    archives_of,
+    compare,
+    compare_age_bands,
+    parts_of,
+)
 from cadlib.model.metadata.fitting import (
     FOLDS,
     LEAST_PROBABILITY,
@@ -48,15 +58,7 @@ from cadlib.model.metadata.fitting import (
     loss_and_slope,
     out_of_fold,
 )
-from cadlib.model.metadata.trial import (
-    METRICS,
-    Difference,
-    archives_of,
-    compare,
-    helps,
-    parts_of,
-    run_trial,
-)
+from cadlib.model.metadata.trial import run_trial
 from cadlib.model.model import Model
 from cadlib.model.record import (
     CARD_FILE,
@@ -402,15 +404,33 @@ def age_bands(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield str(band), (bands == band).to_numpy()
 
 
-def write(folder: Path, validation: Images, probabilities: Floats) -> None:
-    """Run the trial and write it into the record, the golden answers and the card of a model."""
-    trial = run_trial(
+def trial_of(validation: Images, probabilities: Floats) -> MetadataTrial | None:
+    """Run the trial of the product."""
+    return run_trial(
         validation.table,
         probabilities,
         validation.labels,
         validation.lesions,
         SMALL_PX,
     )
+
+
+def print_rule(validation: Images, probabilities: Floats) -> None:
+    """Print the verdict of the rule on the way of the product, and the changes by age."""
+    trial = trial_of(validation, probabilities)
+    if trial is None:
+        print("No image has age, sex or site.")
+        return
+    print(trial.result)
+    head("age", "malignant", "sensitivity without facts", "with facts", "change")
+    for band, change in trial.age_bands.items():
+        row(band, f"{change.n_malignant:,}", str(change.before), str(change.after), change.text)
+    print_parts(trial.differences, parts_of(validation.table, SMALL_PX))
+
+
+def write(folder: Path, validation: Images, probabilities: Floats) -> None:
+    """Run the trial and write it into the record, the golden answers and the card of a model."""
+    trial = trial_of(validation, probabilities)
     model = Model.load(folder)
     record = structs.replace(model.record, metadata=trial)
     metrics = metrics_file.measured(folder, model.record)
@@ -423,16 +443,23 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
 
 
 def print_ways(training: Images, validation: Images, probabilities: Floats) -> dict[str, bool]:
-    """Print how each way changes the metrics; return whether each helps in every archive."""
+    """Print how each way changes the metrics; return whether the rule accepts each."""
     parts = parts_of(validation.table, SMALL_PX)
     columns = shown_columns(parts)
     titles = [f"{part.removeprefix('archive ')}: {metric}" for part, metric in columns]
-    head("way", "helps", *titles)
+    head("way", "accepted", *titles)
     verdicts = {}
     for name, evidence in ways(training, validation, probabilities):
         after = add_evidence(probabilities, evidence)
         changes = compare(validation.labels, probabilities, after, validation.lesions, parts)
-        verdicts[name] = helps(changes)
+        by_age = compare_age_bands(
+            validation.table,
+            validation.labels,
+            probabilities,
+            after,
+            validation.lesions,
+        )
+        verdicts[name] = judge(changes, by_age).accepted
         texts = [cell(metric, changes[part][metric]) for part, metric in columns]
         row(name, "yes" if verdicts[name] else "no", *texts)
         if name == PRODUCT_WAY:
@@ -485,6 +512,9 @@ def main() -> None:
         metavar="FOLDER",
         help="folder of the model that made the predictions",
     )
+    parser.add_argument(
+        "--rule", action="store_true", help="only print the verdict on the way of the product"
+    )
     options = parser.parse_args()
     table = open_dataset(options.data, verify=False).table
     split = read_split(options.split)
@@ -493,6 +523,9 @@ def main() -> None:
     predicted = pd.read_csv(options.predictions).set_index("image")
     probabilities = predicted.loc[validation.table["image"], list(CODES)].to_numpy(np.float64)
 
+    if options.rule:
+        print_rule(validation, probabilities)
+        return
     if options.write:
         write(options.write, validation, probabilities)
     compared = print_ways(training, validation, probabilities)

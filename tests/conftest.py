@@ -20,7 +20,7 @@ from cadlib.images.patient import FEATURES
 from cadlib.images.synthetic import write_dataset
 from cadlib.metrics.operating_point import TARGET_SENSITIVITY, OperatingPoint, PointIntervals
 from cadlib.model.metadata import MetadataTrial
-from cadlib.model.metadata.trial import METRICS, Difference
+from cadlib.model.metadata.changes import METRICS, Difference
 from cadlib.model.record import SPLIT_FILE, find_model
 from cadlib.taxonomy import CODES
 from tests.model_folders import change_record
@@ -141,14 +141,14 @@ def draw_few(patch: pytest.MonkeyPatch) -> None:
     """Compute intervals from 50 draws and gaps from 99 permutations, which takes a twentieth of the time."""
     from cadlib.evaluation import cached
     from cadlib.metrics import decision_curve, subgroup_gaps, summary
-    from cadlib.model.metadata import trial
+    from cadlib.model.metadata import changes
 
     bootstrap = summary.bootstrap
 
     def short_bootstrap(groups, draws, seed=0):
         return bootstrap(groups, min(draws, FEW_DRAWS), seed)
 
-    for module in (summary, decision_curve, trial):
+    for module in (summary, decision_curve, changes):
         patch.setattr(module, "bootstrap", short_bootstrap)
     gaps = partial(subgroup_gaps.gaps, permutations=99, draws=FEW_DRAWS)
     patch.setattr(cached, "gaps", gaps)

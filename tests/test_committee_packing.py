@@ -17,6 +17,7 @@ from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
+from cadlib.metrics.classification import balanced_accuracy
 from cadlib.metrics.network_spread_table import NOT_MEASURED
 from cadlib.model.audit_result import ROLE_IN_FOLDS, role_of
 from cadlib.model.model import Model
@@ -244,13 +245,31 @@ def test_a_sample_is_measured_by_networks_that_do_not_know_it(
     assert set(used) <= set(committee.folds)
 
 
-def test_calibrating_again_changes_nothing(committee, synthetic_dataset):
+def test_calibrating_again_changes_nothing(committee, synthetic_dataset, capsys):
     assert main(["calibrate", *flags({"model": "three", "data": synthetic_dataset})]) == 0
     again = Model.load("three").record
+    assert f"age, sex and site: {again.metadata.result}" in capsys.readouterr().out
     assert again.temperature.small == pytest.approx(committee.record.temperature.small, rel=1e-3)
     assert again.temperature.large == pytest.approx(committee.record.temperature.large, rel=1e-3)
     thresholds = [point.threshold for point in committee.record.operating_points]
     assert [p.threshold for p in again.operating_points] == pytest.approx(thresholds, abs=1e-3)
+
+
+def test_facts_are_tried_on_the_images_of_all_folds(committee, dataset):
+    trial = committee.record.metadata
+    table = dataset.table
+    in_folds = table["image"].isin(list(committee.folds))
+    has_age = table["age_approx"].notna()
+    malignant = table["diagnosis"].map(lambda code: diagnosis(code).malignant)
+    n_expected = int((in_folds & has_age & malignant).sum())
+    assert sum(band.n_malignant for band in trial.age_bands.values()) == n_expected
+    out_of_fold = read_out_of_fold(committee.folder)
+    rows = table.set_index("image").loc[list(out_of_fold.images)]
+    probabilities = committee.calibrated(out_of_fold.logits, [64] * len(rows))
+    labels = rows["diagnosis"].map(CODES.index).to_numpy(int)
+    expected = balanced_accuracy(labels, probabilities)
+    before = trial.differences["all"]["balanced_accuracy"].before
+    assert before == pytest.approx(float(expected), abs=1e-3)
 
 
 def test_the_role_of_images_in_folds_is_stated(committee, dataset):

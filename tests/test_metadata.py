@@ -14,13 +14,22 @@ from cadlib.errors import FactsRejected, ModelInvalid
 from cadlib.files.typed_json import convert
 from cadlib.images.patient import AGE_KNOTS_YEARS, FEATURES, SEXES, SITES, design_of
 from cadlib.metrics.classification import malignant_probability
-from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, decide
+from cadlib.metrics.operating_point import OperatingPoint, PointIntervals, choose_thresholds, decide
 from cadlib.model.metadata import (
     MetadataEvidence,
     MetadataTrial,
     PatientFacts,
     add_evidence,
     run_trial,
+)
+from cadlib.model.metadata.acceptance import METRIC_TITLES, helps, judge
+from cadlib.model.metadata.changes import (
+    METRICS,
+    Difference,
+    SensitivityDifference,
+    compare,
+    compare_age_bands,
+    parts_of,
 )
 from cadlib.model.metadata.fitting import (
     FOLDS,
@@ -33,7 +42,6 @@ from cadlib.model.metadata.fitting import (
     loss_and_slope,
     out_of_fold,
 )
-from cadlib.model.metadata.trial import METRICS, Difference, compare, helps, parts_of
 from cadlib.taxonomy import CODES, MALIGNANT
 
 POINT = OperatingPoint("balanced", 0.4, 0.95, 0.8, 9, 9, "validation", PointIntervals(None, None))
@@ -287,12 +295,124 @@ def test_the_evidence_of_an_image_is_fitted_without_its_lesion(age_sample):
 # trial
 
 
-def test_evidence_that_helps_in_every_archive_is_kept_and_read_back_from_json(age_sample):
-    table, probabilities, labels, _, lesions = age_sample
-    trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
+def sampled(log_odds_of_male: dict[str, float], male_share: float = 0.5):
+    """Return table, probabilities, labels and lesions of 600 images in each archive.
+
+    The image has noise, and the sex adds log odds of a melanoma that the image does not show.
+    """
+    rng = np.random.default_rng(4)
+    archives = np.repeat(list(log_odds_of_male), 600)
+    n = len(archives)
+    is_male = rng.random(n) < male_share
+    by_sex = np.where(is_male, 1.0, -1.0) * [log_odds_of_male[name] for name in archives]
+    by_image = rng.normal(0, 1.5, n)
+    chance = 1 / (1 + np.exp(-by_image - by_sex))
+    labels = np.where(rng.random(n) < chance, CODES.index("MEL"), CODES.index("NV"))
+    melanoma = 1 / (1 + np.exp(-by_image))
+    probabilities = np.full((n, 8), 1e-6)
+    probabilities[:, CODES.index("MEL")] = melanoma
+    probabilities[:, CODES.index("NV")] = 1 - melanoma
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    ages = rng.choice([20.0, 50.0, 80.0], n)
+    sexes = np.where(is_male, "male", "female")
+    table = table_of(list(ages), list(sexes), [None] * n, list(archives))
+    return table, probabilities, labels, np.arange(n) // 2
+
+
+@pytest.fixture(scope="module")
+def sex_sample():
+    return sampled({"A": 1.5, "B": 1.5})
+
+
+@pytest.fixture(scope="module")
+def accepted_trial(sex_sample):
+    return run_trial(*sex_sample, short_side_px=150)
+
+
+def test_accepted_evidence_is_kept_and_read_back_from_json(accepted_trial):
+    trial = accepted_trial
     assert trial.evidence is not None
+    assert trial.result.startswith(
+        "Accepted. Over all images, the balanced accuracy is significantly better: +0.147 ("
+    )
+    assert set(trial.age_bands) == {"0 to 29", "45 to 59", "75 to 120"}
     assert {point.name for point in trial.operating_points} == {"rule-out", "balanced", "rule-in"}
     assert msgspec.json.decode(msgspec.json.encode(trial), type=MetadataTrial) == trial
+
+
+def test_the_thresholds_with_facts_are_chosen_on_probabilities_with_facts(
+    accepted_trial, sex_sample
+):
+    table, probabilities, labels, lesions = sex_sample
+    archives = table["archive"].to_numpy(str)
+    evidence = out_of_fold(design_of(table), probabilities, labels, archives, lesions)
+    malignant = malignant_probability(add_evidence(probabilities, evidence))
+    is_malignant = labels == CODES.index("MEL")
+    thresholds = {point.name: point.threshold for point in accepted_trial.operating_points}
+    for expected in choose_thresholds(malignant, is_malignant):
+        assert thresholds[expected.name] == pytest.approx(expected.threshold)
+    image_alone = choose_thresholds(malignant_probability(probabilities), is_malignant)
+    assert thresholds["balanced"] != pytest.approx(image_alone[1].threshold, abs=1e-3)
+
+
+def test_a_gain_over_all_images_does_not_outweigh_one_archive_that_is_worse():
+    trial = run_trial(*sampled({"A": 1.5, "B": 1.5, "C": -1.0}), short_side_px=150)
+    assert trial.differences["all"]["balanced_accuracy"].low > 0
+    assert trial.evidence is None
+    assert "Rejected. Over all images, the balanced accuracy is significantly better" in (
+        trial.result
+    )
+    change = trial.differences["archive C"]["balanced_accuracy"]
+    assert change.high < 0
+    assert (
+        f"In the archive C, the balanced accuracy is significantly worse: {change.text}."
+        in trial.result
+    )
+    assert "In the archive A" not in trial.result
+
+
+def test_an_age_band_that_is_worse_rejects_the_facts(age_sample):
+    table, probabilities, labels, _, lesions = age_sample
+    trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
+    assert trial.differences["all"]["balanced_accuracy"].low > 0
+    assert trial.age_bands["0 to 29"].high < 0
+    assert trial.evidence is None
+    assert trial.operating_points == ()
+    assert "At the age of 0 to 29 years, the sensitivity" in trial.result
+
+
+def test_the_sensitivity_of_an_age_band_by_hand():
+    # 40 melanomas, so that the default operating point may miss 2; half of them at 20 years.
+    melanoma = np.linspace(0.5, 0.9, 40)
+    ages = [20.0, 80.0] * 20
+    table = table_of([*ages, None], [None] * 41, [None] * 41)
+    labels = np.array([CODES.index("MEL")] * 40 + [CODES.index("NV")])
+
+    def of_two(scores):
+        probabilities = np.zeros((41, 8))
+        probabilities[:, CODES.index("MEL")] = [*scores, 0.1]
+        probabilities[:, CODES.index("NV")] = 1 - probabilities[:, CODES.index("MEL")]
+        return probabilities
+
+    # Without facts, the lowest two are the first of each age; with them, both at 20 years.
+    with_facts = melanoma.copy()
+    with_facts[2] = 0.4
+    changes = compare_age_bands(table, labels, of_two(melanoma), of_two(with_facts), np.arange(41))
+    assert set(changes) == {"0 to 29", "75 to 120"}
+    young = changes["0 to 29"]
+    old = changes["75 to 120"]
+    assert (young.before, young.after, young.n_malignant) == (0.95, 0.9, 20)
+    assert (old.before, old.after, old.n_malignant) == (0.95, 1.0, 20)
+    assert young.low < 0 == young.high
+
+
+def test_a_band_without_a_malignant_image_has_no_sensitivity():
+    table = table_of([20.0, 80.0], [None] * 2, [None] * 2)
+    probabilities = np.full((2, 8), 1 / 8)
+    labels = np.array([CODES.index("NV"), CODES.index("MEL")])
+    changes = compare_age_bands(table, labels, probabilities, probabilities, np.arange(2))
+    assert changes["0 to 29"] == SensitivityDifference(None, None, None, None, n_malignant=0)
+    assert judge({"all": BA_BETTER, "archive A": NOTHING}, changes).accepted
 
 
 def test_facts_without_an_effect_are_not_kept_but_their_metrics_are(age_sample):
@@ -303,6 +423,9 @@ def test_facts_without_an_effect_are_not_kept_but_their_metrics_are(age_sample):
     trial = run_trial(shuffled, probabilities, labels, lesions, short_side_px=150)
     assert trial.evidence is None
     assert trial.operating_points == ()
+    assert trial.result.startswith(
+        "Rejected. Over all images, the balanced accuracy is not significantly better: "
+    )
     assert set(trial.differences) == {"all", "archive A", "archive B", "short side < 150 px"}
     assert msgspec.json.decode(msgspec.json.encode(trial), type=MetadataTrial) == trial
 
@@ -324,6 +447,85 @@ def test_a_table_without_facts_has_no_trial(age_sample):
 NOTHING = {name: Difference(0.5, 0.5, -0.1, 0.1) for name in METRICS}
 AUC_BETTER = {**NOTHING, "malignant_auc": Difference(0.5, 0.6, 0.01, 0.1)}
 NLL_BETTER = {**NOTHING, "nll": Difference(0.5, 0.4, -0.2, -0.01)}
+BA_BETTER = {**NOTHING, "balanced_accuracy": Difference(0.5, 0.55, 0.01, 0.09)}
+NLL_WORSE = {**NOTHING, "nll": Difference(0.5, 0.6, 0.02, 0.2)}
+SPECIFICITY_WORSE = {**NOTHING, "specificity": Difference(0.5, 0.4, -0.2, -0.01)}
+SAME_AGE = {"0 to 29": SensitivityDifference(0.9, 0.85, -0.12, 0.0, n_malignant=40)}
+WORSE_AGE = {"30 to 44": SensitivityDifference(0.9, 0.84, -0.1, -0.02, n_malignant=40)}
+GAIN_TEXT = (
+    "Over all images, the balanced accuracy is significantly better: "
+    "+0.050 (95 % CI +0.010 to +0.090)."
+)
+
+
+@pytest.mark.parametrize(
+    ("differences", "age_bands", "expected"),
+    [
+        (
+            {"all": BA_BETTER, "archive A": NOTHING},
+            SAME_AGE,
+            (
+                f"Accepted. {GAIN_TEXT} No archive is significantly worse in any metric, "
+                "and no age band in sensitivity."
+            ),
+        ),
+        (
+            {"all": NOTHING, "archive A": BA_BETTER},
+            SAME_AGE,
+            (
+                "Rejected. Over all images, the balanced accuracy is not significantly better: "
+                "+0.000 (95 % CI -0.100 to +0.100). No archive is significantly worse in any metric, "
+                "and no age band in sensitivity."
+            ),
+        ),
+        (
+            {"all": BA_BETTER, "archive A": BA_BETTER, "archive B": NLL_WORSE},
+            SAME_AGE,
+            (
+                f"Rejected. {GAIN_TEXT} In the archive B, the negative log-likelihood is "
+                "significantly worse: +0.100 (95 % CI +0.020 to +0.200)."
+            ),
+        ),
+        (
+            {"all": BA_BETTER, "archive B": SPECIFICITY_WORSE},
+            SAME_AGE,
+            (
+                f"Rejected. {GAIN_TEXT} In the archive B, the specificity at 0.95 sensitivity is "
+                "significantly worse: -0.100 (95 % CI -0.200 to -0.010)."
+            ),
+        ),
+        (
+            {"all": BA_BETTER, "archive A": NOTHING},
+            {**SAME_AGE, **WORSE_AGE},
+            (
+                f"Rejected. {GAIN_TEXT} At the age of 30 to 44 years, the sensitivity of the default "
+                "operating point is significantly worse: -0.060 (95 % CI -0.100 to -0.020)."
+            ),
+        ),
+        (
+            {"archive A": BA_BETTER},
+            {},
+            (
+                "Rejected. Over all images, the balanced accuracy is not significantly better: "
+                "not defined. No archive is significantly worse in any metric, "
+                "and no age band in sensitivity."
+            ),
+        ),
+    ],
+)
+def test_the_rule_states_its_verdict_with_the_numbers(differences, age_bands, expected):
+    verdict = judge(differences, age_bands)
+    assert verdict.text == expected
+    assert verdict.accepted is expected.startswith("Accepted")
+
+
+def test_a_size_alone_cannot_reject_the_facts():
+    differences = {"all": BA_BETTER, "archive A": NOTHING, "short side < 150 px": NLL_WORSE}
+    assert judge(differences, SAME_AGE).accepted
+
+
+def test_each_metric_has_a_title_in_the_verdict():
+    assert METRIC_TITLES.keys() == METRICS.keys()
 
 
 @pytest.mark.parametrize(
@@ -341,17 +543,28 @@ NLL_BETTER = {**NOTHING, "nll": Difference(0.5, 0.4, -0.2, -0.01)}
         ({"archive A": {**AUC_BETTER, "specificity": Difference(None, None, None, None)}}, True),
     ],
 )
-def test_metadata_is_kept_only_where_it_helps_in_every_archive_and_harms_nowhere(
+def test_the_earlier_rule_keeps_metadata_that_helps_in_every_archive_and_harms_nowhere(
     differences, expected
 ):
     assert helps(differences) is expected
+    # A record without age bands is of this rule.
+    if expected:
+        assert MetadataTrial(differences, EVIDENCE.table, ()).evidence == EVIDENCE
+        return
+    with pytest.raises(ValueError, match="Expected no evidence"):
+        MetadataTrial(differences, EVIDENCE.table, ())
 
 
-def test_a_file_that_keeps_evidence_against_its_own_metrics_is_refused(age_sample):
-    table, probabilities, labels, _, lesions = age_sample
-    trial = run_trial(table, probabilities, labels, lesions, short_side_px=150)
+def test_the_record_of_an_earlier_version_stays_without_the_new_fields():
+    earlier = MetadataTrial({"archive A": NOTHING}, None, ())
+    assert set(msgspec.to_builtins(earlier)) == {"differences", "evidence", "operating_points"}
+
+
+def test_a_file_that_keeps_evidence_against_its_own_metrics_is_refused(accepted_trial):
+    trial = accepted_trial
     without_effect = MetadataTrial({"archive A": NOTHING}, None, ())
     raw = msgspec.to_builtins(trial)
+    assert convert(raw, MetadataTrial, Path("model.json")) == trial
     raw["differences"] = msgspec.to_builtins(without_effect)["differences"]
     with pytest.raises(ModelInvalid, match="Expected no evidence"):
         convert(raw, MetadataTrial, Path("model.json"))

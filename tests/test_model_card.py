@@ -5,6 +5,8 @@ from msgspec import structs
 
 from cadlib.metrics.tables import metric_text
 from cadlib.model import card
+from cadlib.model.metadata.acceptance import judge
+from cadlib.model.metadata.changes import SensitivityDifference
 from cadlib.model.metrics_file import Metrics, metrics_json
 from cadlib.model.record import CARD_FILE, METRICS_FILE, find_model, read_record
 from cadlib.taxonomy import CODES
@@ -269,3 +271,35 @@ def test_the_card_shows_the_effect_of_age_sex_and_site(taught_folder):
         structs.replace(record, metadata=without_evidence), metrics
     )
     assert "## Age, sex and site" not in render(structs.replace(record, metadata=None), metrics)
+
+
+BANDS = {
+    "0 to 29": SensitivityDifference(0.9, 0.85, -0.12, 0.0, n_malignant=1040),
+    "30 to 44": SensitivityDifference(None, None, None, None, n_malignant=0),
+}
+
+
+def test_the_card_states_the_verdict_on_facts_and_the_sensitivity_by_age(taught_folder):
+    _, _, metrics = shipped()
+    record = read_record(taught_folder)
+    [better] = record.metadata.differences.values()
+    changes = {"all": better, "archive A": better}
+    text = judge(changes, BANDS).text
+    trial = structs.replace(
+        record.metadata, differences=changes, age_bands=BANDS, result=text
+    )
+    accepted = render(structs.replace(record, metadata=trial), metrics)
+    assert f"{text}\nSo the model uses them" in accepted
+    assert text.startswith("Accepted.")
+    assert "| 0 to 29 | 1,040 | 0.900 | 0.850 | -0.050 (-0.120 to +0.000) |" in accepted
+    assert "| 30 to 44 | 0 | not defined | not defined | not defined |" in accepted
+    without = structs.replace(trial, logits=None, operating_points=(), result="Rejected. Why.")
+    rejected = render(structs.replace(record, metadata=without), metrics)
+    assert "Rejected. Why.\nSo the model does not use them." in rejected
+
+
+def test_a_record_of_an_earlier_version_has_no_ages_on_the_card(taught_folder):
+    _, _, metrics = shipped()
+    assert "The sensitivity at the default operating point, by age" not in render(
+        read_record(taught_folder), metrics
+    )

@@ -31,6 +31,7 @@ class Calibrate(CliCommand):
         from cadlib.data.dataset import open_dataset
         from cadlib.data.label_check import check_labelled
         from cadlib.metrics import tables
+        from cadlib.model.record import read_record
         from cadlib.model.split import calibration_images
         from cadlib.progress import ProgressBars
         from cadlib.training import calibrate
@@ -43,4 +44,7 @@ class Calibrate(CliCommand):
         with ProgressBars() as progress:
             metrics = calibrate.calibrate(folder, dataset, progress)
         print(tables.metrics_table(metrics))
+        trial = read_record(folder).metadata
+        if trial and trial.result:
+            print(f"\nage, sex and site: {trial.result}")
         return 0

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from cadlib.data.age_bands import age_bands
 from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.predictions_csv import PREDICTIONS_FILE, predictions_table
 from cadlib.data.splits import lesion_groups
@@ -54,8 +55,6 @@ from cadlib.taxonomy import CODES, ISIC_2019, UNKNOWN, Classes
 
 Logits = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-AGE_BANDS = (0, 30, 45, 60, 75, 121)
-"""Years; a band includes its lower end and excludes its upper end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -504,23 +503,9 @@ def subgroups(table: pd.DataFrame) -> Iterator[tuple[str, Mask]]:
     yield f"short side < {limit_px} px", short_side_px < limit_px
     yield "short side not known", np.isnan(short_side_px)
     yield from _by_value("archive", table["archive"])
-    yield from _by_value("age", _age_bands(table["age_approx"]))
+    yield from _by_value("age", age_bands(table["age_approx"]))
     yield from _by_value("sex", table["sex"])
     yield from _by_value("site", table["anatom_site_general"])
-
-
-def _age_bands(ages: "pd.Series[float]") -> "pd.Series[str]":
-    """Return the age band of each image as text, missing where the age is."""
-    years = ages.astype("float64")
-    bands = pd.cut(years, AGE_BANDS, right=False)
-    names = {}
-    for band in bands.cat.categories:
-        # The right end of a band is not part of it.
-        last_year = band.right - 1
-        names[band] = f"{band.left:.0f} to {last_year:.0f}"
-    # As objects, because a map of categories would return categories.
-    words = bands.astype("object").map(names)
-    return words.astype("str")
 
 
 def _by_value(

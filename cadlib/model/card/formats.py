@@ -13,7 +13,7 @@ from cadlib.metrics.tables import (
     short_text,
     value_of,
 )
-from cadlib.model.metadata.trial import Difference
+from cadlib.model.metadata.changes import Difference
 
 
 def count(number: int) -> str:

@@ -6,7 +6,9 @@ is a difference of two probabilities.
 
     evidence   the vectors, and how they are added
     fitting    the vectors from validation images, within their archives
-    trial      whether they help in every archive; a model uses them only then
+    changes    how the facts change the metrics of images
+    acceptance the rule by which a model uses the facts or not
+    trial      applies the rule to validation images, and its record
 """
 
 from cadlib.images.patient import PatientFacts

@@ -1,0 +1,122 @@
+"""Decides whether a model uses patient facts, from the changes they cause."""
+
+from dataclasses import dataclass
+
+from cadlib.model.metadata.changes import (
+    ARCHIVE,
+    METRICS,
+    BandDifferences,
+    Difference,
+    Differences,
+)
+
+ALL = "all"
+"""The part of all images."""
+GAIN = "balanced_accuracy"
+"""The metric that has to gain over all images."""
+METRIC_TITLES = {
+    "balanced_accuracy": "balanced accuracy",
+    "malignant_auc": "malignant AUC",
+    "melanoma_auc": "melanoma AUC",
+    "nll": "negative log-likelihood",
+    "ece": "calibration error (ECE)",
+    "specificity": "specificity at 0.95 sensitivity",
+}
+EARLIER_DECIDING = ("malignant_auc", "nll")
+"""The metrics that had to gain in each archive by the rule of earlier versions."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether facts are accepted, and the reasons with their numbers as `text`."""
+
+    accepted: bool
+    text: str
+
+
+def judge(differences: Differences, age_bands: BandDifferences) -> Verdict:
+    """Return whether the facts are accepted.
+
+    Over all images, the balanced accuracy has to be significantly better. No archive may be
+    significantly worse in any metric, and no age band in sensitivity. Significant means that the
+    whole 95 % interval over lesions is on one side of 0.
+    """
+    gain = _gain(differences)
+    gains = gain is not None and gain.verdict(GAIN) == 1
+    harms = [*_archive_harms(differences), *_age_harms(age_bands)]
+    accepted = gains and not harms
+    sentences = ["Accepted." if accepted else "Rejected.", _gain_sentence(gain)]
+    if harms:
+        sentences += harms
+    else:
+        sentences.append(
+            "No archive is significantly worse in any metric, and no age band in sensitivity."
+        )
+    return Verdict(accepted, " ".join(sentences))
+
+
+def helps(differences: Differences) -> bool:
+    """Return whether facts are accepted by the rule of earlier versions.
+
+    They had to help in every archive, where AUC or likelihood is significantly better, and to harm
+    in no part, where any metric is significantly worse.
+    """
+    archives = []
+    for part, metrics in differences.items():
+        if part.startswith(ARCHIVE):
+            archives.append(metrics)
+    if not archives:
+        return False
+    for metrics in archives:
+        verdicts = [metrics[name].verdict(name) for name in EARLIER_DECIDING]
+        # At least one of these metrics has to improve in each archive.
+        if max(verdicts) <= 0:
+            return False
+    for metrics in differences.values():
+        verdicts = [change.verdict(name) for name, change in metrics.items()]
+        # No metric may become worse, in any part.
+        if -1 in verdicts:
+            return False
+    return True
+
+
+def _gain(differences: Differences) -> Difference | None:
+    """Return the change of the balanced accuracy over all images; None where it is missing."""
+    metrics = differences.get(ALL)
+    return None if metrics is None else metrics[GAIN]
+
+
+def _gain_sentence(gain: Difference | None) -> str:
+    text = "not defined" if gain is None else gain.text
+    is_significant = gain is not None and gain.side == 1
+    significance = "significantly better" if is_significant else "not significantly better"
+    return f"Over all images, the balanced accuracy is {significance}: {text}."
+
+
+def _archive_harms(differences: Differences) -> list[str]:
+    """Return a sentence for each metric that is significantly worse in an archive."""
+    sentences = []
+    for part, metrics in differences.items():
+        if not part.startswith(ARCHIVE):
+            continue
+        archive = part.removeprefix(ARCHIVE)
+        for name in METRICS:
+            change = metrics[name]
+            if change.verdict(name) == -1:
+                title = METRIC_TITLES[name]
+                sentences.append(
+                    f"In the archive {archive}, the {title} is significantly worse: {change.text}."
+                )
+    return sentences
+
+
+def _age_harms(age_bands: BandDifferences) -> list[str]:
+    """Return a sentence for each age band whose sensitivity is significantly worse."""
+    sentences = []
+    for band, change in age_bands.items():
+        if change.side == -1:
+            sentences.append(
+                f"At the age of {band} years, the sensitivity of the default operating point is "
+                f"significantly worse: {change.text}."
+            )
+    return sentences
