@@ -13,13 +13,27 @@ from cadlib.data.splits import read_split, select
 from cadlib.errors import DatasetInvalid, ModelInvalid
 from cadlib.model.audit_result import ROLE_IN_FOLDS
 from cadlib.model.out_of_fold import read_out_of_fold
-from cadlib.model.record import SPLIT_FILE, ModelRecord
+from cadlib.model.record import SPLIT_FILE, ModelRecord, find_model, read_record
 
 NO_MATCHING_ID = (
     "No image ID matches the images used for training, calibration or thresholds. "
     "Renamed copies are not detected."
 )
 """Only IDs are compared here; `audit` compares files, hashes and pixels as well."""
+
+
+def find_split(name_or_path: str) -> Path:
+    """Return the split.csv of a model, or the path itself where it is a CSV file.
+
+    Raise ModelInvalid where there is neither, and where the split.csv of the model was changed.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".csv" and path.is_file():
+        return path
+    folder = find_model(name_or_path)
+    # It compares the files of the folder with their hashes.
+    read_record(folder)
+    return folder / SPLIT_FILE
 
 
 def split_of_model(folder: Path, record: ModelRecord, *, leaking: bool = False) -> pd.DataFrame:

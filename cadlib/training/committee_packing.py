@@ -34,9 +34,9 @@ from cadlib.model.record import (
     Member,
     ModelRecord,
     TrainingFacts,
-    find_model,
     write_folder,
 )
+from cadlib.model.split import find_split
 from cadlib.progress import Progress, named, no_progress
 from cadlib.taxonomy import CODES
 from cadlib.training.calibrate import read_out
@@ -118,7 +118,7 @@ def _check_members(models: Sequence[Model]) -> Path:
     if len(followed) > 1:
         names = ", ".join(sorted(followed))
         raise TrainingFailed(f"Expected members of one split, but they follow {names}.")
-    split = find_model(followed.pop()) / SPLIT_FILE
+    split = find_split(followed.pop())
     _check_test_images(models, split)
     return split
 

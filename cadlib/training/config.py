@@ -102,7 +102,8 @@ class TrainConfig:
         below=1,
     )
     split_of: str = _setting(
-        "", "model whose split.csv is followed: its test images stay its test images"
+        "",
+        "model, or a split.csv, whose split is followed: its test images stay its test images",
     )
     teacher: str = _setting(
         "",

@@ -22,7 +22,14 @@ from torch.nn import functional
 
 from cadlib.errors import TrainingFailed
 from cadlib.model.out_of_fold import OutOfFold, read_out_of_fold
-from cadlib.model.record import OUT_OF_FOLD_FILE, ModelRecord, find_model, read_record
+from cadlib.model.record import (
+    OUT_OF_FOLD_FILE,
+    SPLIT_FILE,
+    ModelRecord,
+    find_model,
+    read_record,
+)
+from cadlib.model.split import find_split
 from cadlib.taxonomy import CODES
 from cadlib.training.config import TrainConfig
 from cadlib.training.data import TrainingData
@@ -109,8 +116,8 @@ def _check_split(teacher: Path, config: TrainConfig) -> None:
     """Raise TrainingFailed where the run follows the split of another model than the teacher."""
     if not config.split_of:
         return
-    split_model = find_model(config.split_of)
-    if split_model.resolve() != teacher.resolve():
+    split = find_split(config.split_of)
+    if split.resolve() != (teacher / SPLIT_FILE).resolve():
         raise TrainingFailed(
             f"Expected `split_of` to be the teacher, {config.teacher!r}, "
             f"but got {config.split_of!r}. With a teacher, its split is followed: its test images "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cadlib.data.subsets import read_subset
 from cadlib.images.preprocess import InputSpec
-from cadlib.model.record import SPLIT_FILE, find_model, read_record
+from cadlib.model.split import find_split
 from cadlib.network.backbones import build, check_side, load_pretrained, saliency_layer
 from cadlib.taxonomy import CODES
 from cadlib.training.config import TrainConfig
@@ -160,10 +160,7 @@ def _read_data(
     # `read_teacher` checks that both are the same model where both are given.
     split_model = config.split_of or config.teacher
     if split_model:
-        split_folder = find_model(split_model)
-        # It raises ModelInvalid where the split.csv of that model was changed.
-        read_record(split_folder)
-        fold_plan = FoldPlan(split_folder / SPLIT_FILE, config.folds, config.fold)
+        fold_plan = FoldPlan(find_split(split_model), config.folds, config.fold)
     request = SplitRequest(
         seed=config.seed,
         validation=config.validation,
