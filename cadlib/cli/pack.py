@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import typer
 
@@ -32,6 +32,10 @@ class Pack(CliCommand):
     data: Annotated[Path, data_option()]
     name: Annotated[str, new_model_option()]
     model_version: Annotated[str, version_option()] = FIRST_VERSION
+    views: Annotated[
+        Literal["1", "8"],
+        typer.Option(help="Views that the model reads of an image: as it is, or all turns of it."),
+    ] = "8"
     overwrite: Annotated[bool, flag("overwrite", "Replace a model of this name.")] = False
 
     def run(self) -> int:
@@ -61,6 +65,7 @@ class Pack(CliCommand):
                 self.name,
                 self.model_version,
                 progress,
+                views=1 if self.views == "1" else 8,
                 overwrite=self.overwrite,
             )
         print((folder / "README.md").read_text(encoding="utf-8"))

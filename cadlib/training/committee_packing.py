@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -71,14 +71,17 @@ def pack_committee(
     version: str,
     progress: Progress = no_progress,
     *,
+    views: Literal[1, 8] = VIEWS,
     overwrite: bool = False,
 ) -> Path:
     """Write the model of all members, and return its folder.
 
     `folders` are those of the members, one for each fold. `dataset` has the images of the folds.
+    The model reads `views` of each image: it as it is, or all its turns.
+
     Raise TrainingFailed for members that do not belong together, and as `packing.write_aside` does.
     """
-    members = [_reading_all_views(Model.load(folder)) for folder in folders]
+    members = [_with_views(Model.load(folder), views) for folder in folders]
     split = _check_members(members)
     folds = [_read_fold(model, dataset, progress) for model in members]
     # In the order of the folds, whatever the order of the folders.
@@ -95,11 +98,11 @@ def pack_committee(
     )
 
 
-def _reading_all_views(model: Model) -> Model:
-    """Return a model as it reads images in the committee: in all views, from a symmetric crop."""
+def _with_views(model: Model, views: Literal[1, 8]) -> Model:
+    """Return a model as it reads images in the committee: in these views, from a symmetric crop."""
     spec = msgspec.structs.replace(model.record.input, symmetric=True)
-    record = msgspec.structs.replace(model.record, input=spec, views=VIEWS)
-    return Model(record, Committee(model.committee.members, VIEWS), model.folder)
+    record = msgspec.structs.replace(model.record, input=spec, views=views)
+    return Model(record, Committee(model.committee.members, views), model.folder)
 
 
 def _check_members(models: Sequence[Model]) -> Path:
@@ -243,7 +246,7 @@ def _record(
         name=name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        views=VIEWS,
+        views=first.views,
         codes=CODES,
         audit=None,
         neighbours=None,
