@@ -1,5 +1,6 @@
 """Training on the soft targets of a committee: the right targets, their loss, and what is refused."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_the_loss_is_that_of_both_targets_computed_by_hand():
     rng = np.random.default_rng(0)
     teacher_logits = rng.normal(size=(3, 8)).astype(np.float32)
     logits = rng.normal(size=(3, 8)).astype(np.float32)
-    targets = SoftTargets("teacher", torch.from_numpy(teacher_logits), 0.7, 2.0)
+    targets = SoftTargets("teacher", "", torch.from_numpy(teacher_logits), 0.7, 2.0)
     shares = targets.shares(torch.tensor([2, 0]))
     expected_shares = softmax(teacher_logits[[2, 0]] / 2)
     np.testing.assert_allclose(shares, expected_shares, atol=1e-6)
@@ -101,7 +102,7 @@ def test_the_loss_is_that_of_both_targets_computed_by_hand():
 
 def test_a_network_that_equals_its_teacher_has_the_loss_on_labels_alone():
     logits = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    targets = SoftTargets("teacher", logits, 0.25, 3.0)
+    targets = SoftTargets("teacher", "", logits, 0.25, 3.0)
     loss = targets.add_loss(torch.tensor(2.0), logits, targets.shares(torch.arange(4)))
     assert loss.item() == pytest.approx(1.5, abs=1e-6)
 
@@ -195,6 +196,8 @@ def test_a_model_is_trained_on_soft_targets(synthetic_dataset, models, tmp_path,
     settings = record.members[0].run.config
     assert settings["teacher"] == "marked"
     assert settings["teacher_id"] == teacher_id
+    text = (models / "marked" / OUT_OF_FOLD_FILE).read_bytes()
+    assert settings["teacher_predictions"] == hashlib.sha256(text).hexdigest()
     assert record.members[0].fold is None
     assert verify(models / "small").unchanged
     card = (models / "small" / CARD_FILE).read_text(encoding="utf-8")

@@ -61,10 +61,12 @@ class SoftTargets:
     """The soft targets of a run.
 
     `logits`, (N, 8) float32, has a row for each row of the data, NaN for one outside training and
-    validation. `weight`, 0 to 1, is the share of their loss.
+    validation. `weight`, 0 to 1, is the share of their loss. `predictions_sha256` is the hash of
+    the teacher's out_of_fold.csv.
     """
 
     teacher_id: str
+    predictions_sha256: str
     logits: Tensor
     weight: float
     temperature: float
@@ -145,13 +147,9 @@ def match_targets(
     `log_frequency`, (8,), is that of each class in training. Raise TrainingFailed where a training
     or validation image has no prediction.
     """
-    images = data.table["image"]
-    place_of = {image: place for place, image in enumerate(teacher.predictions.images)}
     rows = np.concatenate([data.rows("train"), data.rows("validation")])
-    missing = [image for image in images.iloc[rows] if image not in place_of]
-    if missing:
-        raise _missing_predictions(missing, teacher)
-    places = [place_of[image] for image in images.iloc[rows]]
+    images = data.table["image"].iloc[rows].tolist()
+    places = _places(images, teacher)
 
     # A network that is trained with the adjustment w * log(frequency) in its loss predicts
     # log(probability) - w * log(frequency): its logits are those of classes that are more evenly
@@ -165,21 +163,29 @@ def match_targets(
     weights = teacher.adjustments[places] - np.float32(config.logit_adjustment)
     moved = teacher.predictions.logits[places] + weights[:, None] * frequencies
 
-    logits = np.full((len(images), len(CODES)), np.nan, np.float32)
+    logits = np.full((len(data.table), len(CODES)), np.nan, np.float32)
     logits[rows] = moved
     return SoftTargets(
         teacher_id=teacher.model_id,
+        predictions_sha256=teacher.predictions_sha256,
         logits=torch.from_numpy(logits),
         weight=config.teacher_weight,
         temperature=config.teacher_temperature,
     )
 
 
-def _missing_predictions(missing: Sequence[str], teacher: Teacher) -> TrainingFailed:
-    """Return the error for images without a prediction of the teacher."""
+def _places(images: Sequence[str], teacher: Teacher) -> list[int]:
+    """Return the row of each image in the predictions of the teacher.
+
+    Raise TrainingFailed where an image has none.
+    """
+    place_of = {image: place for place, image in enumerate(teacher.predictions.images)}
+    missing = [image for image in images if image not in place_of]
+    if not missing:
+        return [place_of[image] for image in images]
     names = ", ".join(missing[:_NAMED_IMAGES])
     more = " …" if len(missing) > _NAMED_IMAGES else ""
-    return TrainingFailed(
+    raise TrainingFailed(
         f"Expected a prediction in {OUT_OF_FOLD_FILE} of {teacher.model_id} for each training and "
         f"validation image, but {len(missing):,} have none: {names}{more}. "
         "Pack the teacher again with the same data set."

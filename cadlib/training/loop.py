@@ -26,6 +26,7 @@ from cadlib.taxonomy import CODES
 from cadlib.training.augment import mix
 from cadlib.training.config import TrainConfig
 from cadlib.training.data import Crops, TrainingData
+from cadlib.training.distillation import SoftTargets
 from cadlib.training.processes import (
     Stopped,
     StopRequest,
@@ -50,7 +51,7 @@ class Trained:
     """A finished run: the averaged network, its input, its data, and its (n, 8) validation logits.
 
     `git_commit` is that of the code that trained. A resumed run lists the commit of each part, in
-    order. `teacher_id` is the id of the model whose soft targets it had, or empty.
+    order. `soft_targets` are those of its teacher, if it had one.
     """
 
     config: TrainConfig
@@ -60,7 +61,7 @@ class Trained:
     validation_logits: NDArray[np.float32]
     seconds: float
     git_commit: str
-    teacher_id: str = ""
+    soft_targets: SoftTargets | None = None
 
 
 def train(
@@ -339,5 +340,5 @@ def _finish(setup: Setup) -> Trained:
         validation_logits=logits,
         seconds=setup.run.seconds(),
         git_commit=" then ".join(setup.run.commits),
-        teacher_id=setup.soft_targets.teacher_id if setup.soft_targets else "",
+        soft_targets=setup.soft_targets,
     )

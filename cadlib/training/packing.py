@@ -233,9 +233,11 @@ def _member(trained: Trained, stored: bytes, graph: bytes) -> Member:
     """Return the facts of the network: its hashes and the settings of its run."""
     config = trained.config
     settings = asdict(config)
-    # The name in the settings may later be that of another model.
-    if trained.teacher_id:
-        settings["teacher_id"] = trained.teacher_id
+    # The name in the settings may later be that of another model. The id changes with the novelty
+    # detector, which teaches nothing, so the hash of the predictions is saved, too.
+    if trained.soft_targets is not None:
+        settings["teacher_id"] = trained.soft_targets.teacher_id
+        settings["teacher_predictions"] = trained.soft_targets.predictions_sha256
     run = TrainingRun(
         git_commit=trained.git_commit,
         config=settings,
