@@ -3,15 +3,23 @@
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import typer
 
 from cadlib.cli.build_steps import STEPS, Built, Recipe, Step, StepName, Work, read_built
+from cadlib.cli.committee_steps import (
+    check_inputs,
+    committee_recipe,
+    committee_steps,
+    new_split_file,
+)
 from cadlib.cli.options import (
     FIRST_VERSION,
     data_option,
+    file_option,
     flag,
     folder_option,
     new_model_option,
@@ -25,6 +33,8 @@ from cadlib.training.config import ACROSS_RECIPE, TrainConfig
 # `--help` does not wait for this import.
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cadlib.training.speed import Speed
 
 WITHOUT = ("devices", "nodes", "strategy")
 """Settings that have no option here: the steps run in one process."""
@@ -49,7 +59,8 @@ class Build(TrainingCommand):
     EXAMPLE: ClassVar[str] = (
         "cadlib build --data isic2019/ --name mymodel --dry-run\n"
         "cadlib build --data isic2019/ --name mymodel\n"
-        "cadlib build --data isic2019/ --name mymodel --skip across --from robustness"
+        "cadlib build --data isic2019/ --name mymodel --skip across --from robustness\n"
+        "cadlib build --data isic2019/ --name mymodel --recipe committee.toml"
     )
 
     data: Annotated[Path, data_option()]
@@ -59,6 +70,10 @@ class Build(TrainingCommand):
         Path | None,
         folder_option("Folder for checkpoints and evaluations.  [default: runs/NAME]"),
     ] = None
+    recipe: Annotated[
+        Path | None,
+        file_option("Recipe of several networks, in TOML; it has their settings."),
+    ] = None
     images: Annotated[
         int,
         typer.Option(
@@ -66,13 +81,13 @@ class Build(TrainingCommand):
         ),
     ] = 300
     from_step: Annotated[
-        StepName | None,
+        str | None,
         typer.Option(
             "--from", help=f"Run this step and all later ones again: {STEP_NAMES}.", metavar="STEP"
         ),
     ] = None
     skip: Annotated[
-        list[StepName] | None,
+        list[str] | None,
         typer.Option(help="Leave this step out; may be given several times.", metavar="STEP"),
     ] = None
     dry_run: Annotated[bool, flag("dry-run", "Print the plan alone, and write nothing.")] = False
@@ -84,9 +99,12 @@ class Build(TrainingCommand):
 
     def run(self) -> int:
         """Print the plan, run the steps, and return the exit code."""
-        self._check()
-        recipe = self._recipe()
-        plan = self._plan(recipe)
+        check_settings(self.data, self.settings)
+        if self.images < 1:
+            raise UsageError(f"Expected --images from 1 but got {self.images}.")
+        recipe, steps = self._steps()
+        self._check_names(steps)
+        plan = self._plan(steps)
         pending = [planned for planned in plan if not planned.reason]
         if not pending:
             _print_plan(recipe, plan)
@@ -94,7 +112,9 @@ class Build(TrainingCommand):
             return 0
         # Only now: a complete model needs no check, which imports the packages for training.
         self._check_name()
-        timed = _timed(recipe, plan)
+        if recipe.members:
+            check_inputs(recipe)
+        timed = _timed(plan)
         _print_plan(recipe, timed)
         if self.dry_run:
             return 0
@@ -104,14 +124,45 @@ class Build(TrainingCommand):
         print(f"\nModel complete: {recipe.folder}")
         return 0
 
-    def _check(self) -> None:
-        """Raise UsageError for options out of range."""
-        check_settings(self.data, self.settings)
-        if self.images < 1:
-            raise UsageError(f"Expected --images from 1 but got {self.images}.")
+    def _steps(self) -> tuple[Recipe, list[Step]]:
+        """Return the model to build, and all steps.
+
+        Raise UsageError for a recipe file that does not fit.
+        """
+        recipe = self._recipe()
+        if self.recipe is None:
+            return recipe, [step_type(recipe) for step_type in STEPS]
+        from cadlib.cli.recipe_file import read_recipe_file
+
+        changed = _changed_settings(self.settings)
+        if changed:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise UsageError(
+                f"Expected no {options} together with --recipe: "
+                f"the settings of the networks are those in {self.recipe}."
+            )
+        file = read_recipe_file(self.recipe, self.name, new_split_file(recipe.run_dir))
+        # Its members share a subset.
+        check_settings(self.data, file.member[0])
+        committee = committee_recipe(file, recipe, _across_settings)
+        return committee, committee_steps(file, committee)
+
+    def _check_names(self, steps: Sequence[Step]) -> None:
+        """Raise UsageError for an unknown step, and for one that must not be skipped."""
+        labels = [step.label for step in steps]
         skipped = self.skip or []
-        if StepName.TRAIN in skipped:
-            raise UsageError("Expected --skip of a step after train: all others need its model.")
+        from_step = [] if self.from_step is None else [self.from_step]
+        for option, names in (("--from", from_step), ("--skip", skipped)):
+            for name in names:
+                if name not in labels:
+                    raise UsageError(
+                        f"Expected {option} to be one of {', '.join(labels)} but got {name!r}."
+                    )
+        for step in steps:
+            if step.makes_model and step.label in skipped:
+                raise UsageError(
+                    f"Expected --skip of a step after {step.label}: all others need its model."
+                )
 
     def _check_name(self) -> None:
         """Raise UsageError for a name that no model can have."""
@@ -125,83 +176,78 @@ class Build(TrainingCommand):
     def _recipe(self) -> Recipe:
         from cadlib.training.monitor import runs_dir
 
-        # Machine settings do not change the result, so the runs of `across` take the same ones.
-        machine = {}
-        for setting in fields(TrainConfig):
-            # How often to validate is part of the recipe of `across`: after the last epoch alone.
-            if setting.metadata["engine"] and setting.name != "validate_every":
-                machine[setting.name] = getattr(self.settings, setting.name)
         return Recipe(
             data=self.data,
             name=self.name,
             version=self.model_version,
             run_dir=self.run_dir or runs_dir() / self.name,
             settings=self.settings,
-            across=replace(ACROSS_RECIPE, **machine),
+            across=_across_settings(self.settings),
             images=self.images,
         )
 
-    def _plan(self, recipe: Recipe) -> list[Planned]:
+    def _plan(self, steps: Sequence[Step]) -> list[Planned]:
         """Return all steps, each with the reason why it is not run, if there is one."""
-        built = read_built(recipe)
-        needs_model = self.from_step not in (None, StepName.TRAIN)
-        if built is None and needs_model:
-            raise UsageError(
-                f"Expected a model in {recipe.folder} for --from {self.from_step}, "
-                "but there is none. Leave --from out to train it."
-            )
+        labels = [step.label for step in steps]
+        # Without --from, no step is repeated.
+        first = labels.index(self.from_step) if self.from_step else len(steps)
+        self._check_results(steps[:first], steps[first:])
         plan: list[Planned] = []
-        for step_type in STEPS:
-            is_repeated = self._is_repeated(step_type.name)
-            step = step_type(recipe, is_repeated)
-            reason = self._reason(step, built, plan)
-            plan.append(Planned(step, reason))
+        for number, step in enumerate(steps):
+            planned_step = replace(step, again=number >= first)
+            reason = self._reason(planned_step, plan)
+            plan.append(Planned(planned_step, reason))
         return plan
 
-    def _is_repeated(self, name: StepName) -> bool:
-        """Return whether --from asks for this step, whether it is done or not."""
-        if self.from_step is None:
-            return False
-        order = list(StepName)
-        first = order.index(self.from_step)
-        return order.index(name) >= first
+    def _check_results(self, before: Sequence[Step], repeated: Sequence[Step]) -> None:
+        """Raise UsageError where a step from --from on needs a model that is not there."""
+        for step in before:
+            is_needed = any(later.needs(step) for later in repeated)
+            if is_needed and not step.has_result(read_built(step.recipe)):
+                raise UsageError(
+                    f"Expected a model in {step.recipe.folder} for --from {self.from_step}, "
+                    "but there is none. Leave --from out to train it."
+                )
 
-    def _reason(self, step: Step, built: Built | None, plan: Sequence[Planned]) -> str:
+    def _reason(self, step: Step, plan: Sequence[Planned]) -> str:
         """Return why a step is not run, or nothing; `plan` has the steps before it."""
         skipped = self.skip or []
-        if step.name in skipped:
+        if step.label in skipped:
             return "skipped"
         # The test split leads metrics.json only after its own step.
-        if step.name == StepName.CASES and StepName.TEST in skipped:
+        test_label = f"{step.recipe.prefix}{StepName.TEST}"
+        if step.name == StepName.CASES and test_label in skipped:
             return "needs the step test"
         # Before the check of results: a repeated step is run although it is done.
         if step.again:
             return ""
         if self.from_step:
             return "before --from"
-        return "done" if _is_done(step, built, plan) else ""
+        return "done" if _is_done(step, read_built(step.recipe), plan) else ""
 
     def _run_step(self, step: Step) -> None:
         """Run a step; raise CadError with the command to go on where it fails."""
         # An earlier step may have done it: `index` after `test` measures the test split itself.
-        if not step.again and _is_done(step, read_built(step.recipe), []):
+        if not step.again and step.is_complete(read_built(step.recipe)):
             return
-        print(f"\n== {step.name}: {step.summary}", flush=True)
+        print(f"\n== {step.label}: {step.summary}", flush=True)
         command = self._continuing()
         try:
             code = step.run()
         except CadError as error:
             # The commands recommend their own option.
-            reason = str(error).replace("--overwrite", f"--from {step.name}")
+            reason = str(error).replace("--overwrite", f"--from {step.label}")
             raise CadError(
-                f"Step {step.name} failed: {reason}\nWhen this is solved, go on with: {command}"
+                f"Step {step.label} failed: {reason}\nWhen this is solved, go on with: {command}"
             ) from error
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"Stopped in step {step.name}. Go on with: {command}") from stop
+            raise KeyboardInterrupt(
+                f"Stopped in step {step.label}. Go on with: {command}"
+            ) from stop
         # Some commands end with 1 although their result is saved, as for an unreadable image.
-        if code and not _is_done(step, read_built(step.recipe), []):
+        if code and not step.is_complete(read_built(step.recipe)):
             raise CadError(
-                f"Step {step.name} failed; the reason is printed above.\n"
+                f"Step {step.label} failed; the reason is printed above.\n"
                 f"When this is solved, go on with: {command}"
             )
 
@@ -214,15 +260,33 @@ class Build(TrainingCommand):
             words += ["--model-version", self.model_version]
         if self.run_dir:
             words += ["--run-dir", str(self.run_dir)]
+        if self.recipe:
+            words += ["--recipe", str(self.recipe)]
         if self.images != Build.images:
             words += ["--images", str(self.images)]
         for name in self.skip or []:
             words += ["--skip", name]
-        for setting in fields(self.settings):
-            value = getattr(self.settings, setting.name)
-            if value != setting.default:
-                words += _setting_words(setting.name, value)
+        for name in _changed_settings(self.settings):
+            value = getattr(self.settings, name)
+            words += _setting_words(name, value)
         return shlex.join(words)
+
+
+def _changed_settings(settings: TrainConfig) -> list[str]:
+    """Return the names of the settings that differ from their default."""
+    values = vars(settings)
+    return [each.name for each in fields(settings) if values[each.name] != each.default]
+
+
+def _across_settings(settings: TrainConfig) -> TrainConfig:
+    """Return the settings of `across` for a model that is trained with `settings`."""
+    # Machine settings do not change the result, so the runs of `across` take the same ones.
+    machine = {}
+    for setting in fields(TrainConfig):
+        # How often to validate is part of the recipe of `across`: after the last epoch alone.
+        if setting.metadata["engine"] and setting.name != "validate_every":
+            machine[setting.name] = getattr(settings, setting.name)
+    return replace(ACROSS_RECIPE, **machine)
 
 
 def _setting_words(name: str, value: object) -> list[str]:
@@ -238,49 +302,106 @@ def _is_done(step: Step, built: Built | None, plan: Sequence[Planned]) -> bool:
 
     Nothing is done for a model that is to be trained: every result belongs to its weights.
     """
-    pending = {planned.step.name for planned in plan if not planned.reason}
-    will_train = StepName.TRAIN in pending
-    if built is None or will_train:
-        return False
-    return step.is_done(built)
+    for planned in plan:
+        if not planned.reason and step.builds_on(planned.step):
+            return False
+    return step.is_complete(built)
 
 
-def _timed(recipe: Recipe, plan: Sequence[Planned]) -> list[Planned]:
+@dataclass(frozen=True)
+class Images:
+    """The labelled images of a data set, and the time to read one, in seconds."""
+
+    table: "pd.DataFrame"
+    read_s: float
+
+
+def _timed(plan: Sequence[Planned]) -> list[Planned]:
     """Return the plan with estimated times, and without steps that the data set does not allow."""
-    work = _work(recipe)
+    # A plan is timed only if there is something to do.
+    first = next(planned.step for planned in plan if not planned.reason)
+    images = _read_images(first.recipe)
+    works: dict[str, Work] = {}
     timed = []
     for planned in plan:
-        # Without its only archive, nothing would be left to train on.
-        if planned.step.name == StepName.ACROSS and not planned.reason and work.n_archives < 2:
-            timed.append(replace(planned, reason="needs two archives"))
-        elif planned.reason:
+        if planned.reason:
             timed.append(planned)
+            continue
+        recipe = planned.step.recipe
+        if recipe.name not in works:
+            works[recipe.name] = _work(recipe, images)
+        work = works[recipe.name]
+        # Without its only archive, nothing would be left to train on.
+        if planned.step.name == StepName.ACROSS and work.n_archives < 2:
+            timed.append(replace(planned, reason="needs two archives"))
         else:
-            seconds = planned.step.seconds(work)
-            timed.append(replace(planned, seconds=seconds))
+            timed.append(replace(planned, seconds=planned.step.seconds(work)))
     return timed
 
 
-def _work(recipe: Recipe) -> Work:
-    """Count the images, and time the networks and the reading of some files."""
-    from cadlib.training.speed import measure_reading, measure_speed
+def _read_images(recipe: Recipe) -> Images:
+    """Read the table of images, and time the reading of some files."""
+    from cadlib.training.speed import measure_reading
 
     table = _labelled_images(recipe)
-    n_images = len(table)
-    n_validation = round(recipe.settings.validation * n_images)
-    n_test = round(recipe.settings.test * n_images)
     # Spread over the whole table, because image sizes differ between archives.
-    spread = max(n_images // READ_IMAGES, 1)
+    spread = max(len(table) // READ_IMAGES, 1)
     sample = table["path"].iloc[::spread].tolist()
+    return Images(table, measure_reading(sample[:READ_IMAGES]))
+
+
+def _work(recipe: Recipe, images: Images | None = None) -> Work:
+    """Count the images of a model, and time its networks."""
+    if images is None:
+        images = _read_images(recipe)
+    settings = recipe.settings
+    n_images = len(images.table)
+    n_test = round(settings.test * n_images)
+    n_validation = round(settings.validation * n_images)
+    if settings.folds:
+        n_validation = (n_images - n_test) // settings.folds
     return Work(
         n_train=n_images - n_validation - n_test,
         n_validation=n_validation,
         n_test=n_test,
-        n_archives=table["archive"].nunique(),
-        read_s=measure_reading(sample[:READ_IMAGES]),
-        speed=measure_speed(recipe.settings),
-        across_speed=measure_speed(recipe.across),
+        n_archives=images.table["archive"].nunique(),
+        read_s=images.read_s,
+        speed=_speed(recipe),
+        across_speed=_network_speed(recipe.across),
     )
+
+
+def _speed(recipe: Recipe) -> "Speed":
+    """Return the speed of a model: that of its network, or of all networks of a committee."""
+    from cadlib.training.speed import Speed
+
+    speed = _network_speed(recipe.settings)
+    if not recipe.members:
+        return speed
+    of_members = [_network_speed(member.settings) for member in recipe.members]
+    predict_s = sum(of_member.predict_s for of_member in of_members)
+    return Speed(speed.train_s, predict_s)
+
+
+def _network_speed(settings: TrainConfig) -> "Speed":
+    """Return the speed of a network; networks of one kind are timed once."""
+    # Only these settings decide it.
+    return _measured_speed(
+        TrainConfig(
+            backbone=settings.backbone,
+            input_px=settings.input_px,
+            first_px=settings.first_px,
+            last_px=settings.last_px,
+            accelerator=settings.accelerator,
+        )
+    )
+
+
+@cache
+def _measured_speed(settings: TrainConfig) -> "Speed":
+    from cadlib.training.speed import measure_speed
+
+    return measure_speed(settings)
 
 
 def _labelled_images(recipe: Recipe) -> "pd.DataFrame":
@@ -303,9 +424,11 @@ def _print_plan(recipe: Recipe, plan: Sequence[Planned]) -> None:
     """Print a line for each step, with its estimated time."""
     total = sum(planned.seconds for planned in plan)
     print(f"Plan for {recipe.folder}")
+    width = max(len(planned.step.label) for planned in plan) + 1
     for number, planned in enumerate(plan, start=1):
+        step = planned.step
         status = planned.reason or f"about {duration(planned.seconds)}"
-        print(f"{number:3} {planned.step.name:<11}{planned.step.summary:<70}{status}")
+        print(f"{number:3} {step.label:<{width}}{step.summary:<70}{status}")
     if total:
         print(
             f"About {duration(total)} in all, if nothing else runs. The networks and the reading "

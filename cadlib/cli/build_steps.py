@@ -15,10 +15,10 @@ Each step runs the command of its name, with the result saved in the model.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cadlib.cli.across import Across
 from cadlib.cli.audit import Audit
@@ -32,6 +32,7 @@ from cadlib.cli.saliency import Saliency
 from cadlib.cli.split_sample import SampleCommand
 from cadlib.cli.train import Train
 from cadlib.cli.usage import UsageError
+from cadlib.errors import ModelInvalid
 from cadlib.training.config import TrainConfig
 
 # `--help` does not wait for these imports.
@@ -60,6 +61,11 @@ class Recipe:
     across: TrainConfig
     images: int
     """Images of the validation split for `robustness` and `saliency`."""
+    members: tuple["Recipe", ...] = ()
+    """The networks of a committee, by their folds; empty for a model of one network."""
+    views: Literal[1, 8] = 8
+    prefix: str = ""
+    """Start of the names of the steps, where a build has several models."""
 
     @property
     def folder(self) -> Path:
@@ -140,8 +146,31 @@ class Step(ABC):
     recipe: Recipe
     again: bool = False
 
-    name: ClassVar[StepName]
+    name: ClassVar[str]
     summary: ClassVar[str]
+    makes_model: ClassVar[bool] = False
+    """Whether later steps need the result of this one, so that it cannot be left out."""
+
+    @property
+    def label(self) -> str:
+        """Return the name of the step in the plan, different for all steps of a build."""
+        return f"{self.recipe.prefix}{self.name}"
+
+    def has_result(self, built: Built | None) -> bool:
+        """Return whether a step that makes a model has made one; `built` is its model, if any."""
+        return built is not None
+
+    def is_complete(self, built: Built | None) -> bool:
+        """Return whether the result of this step is there; `built` is its model, if any."""
+        return built is not None and self.is_done(built)
+
+    def needs(self, other: "Step") -> bool:
+        """Return whether this step cannot be run without the result of an earlier one."""
+        return other.makes_model and other.recipe.name == self.recipe.name
+
+    def builds_on(self, other: "Step") -> bool:
+        """Return whether this step has to be repeated after an earlier one."""
+        return other.makes_model
 
     @abstractmethod
     def is_done(self, built: Built) -> bool:
@@ -166,18 +195,44 @@ class TrainStep(Step):
 
     name: ClassVar[StepName] = StepName.TRAIN
     summary: ClassVar[str] = "Train the network; fit calibration, thresholds and prediction sets."
+    makes_model: ClassVar[bool] = True
 
     def is_done(self, built: Built) -> bool:
         """Return whether the model was trained; raise UsageError if with other settings."""
         if (self.recipe.run_dir / _RESTART_FILE).exists():
             return False
+        # Such a model is trained again, whatever its settings were.
+        if not self._has_present_teacher(built):
+            return False
         differences = _differences(self.recipe, built.record)
         if differences:
             raise UsageError(
                 f"There is a model in {self.recipe.folder} with {'; '.join(differences)}. "
-                "Choose another --name, or train it again with --from train."
+                f"Choose another --name, or train it again with --from {self.label}."
             )
         return True
+
+    def needs(self, other: Step) -> bool:
+        """Return whether this step needs an earlier one: that which makes its teacher."""
+        return other.makes_model and other.recipe.name == self.recipe.settings.teacher
+
+    def _has_present_teacher(self, built: Built) -> bool:
+        """Return whether the teacher still gives the soft targets that the model was trained on."""
+        teacher = self.recipe.settings.teacher
+        if not teacher:
+            return True
+        from cadlib.model.manifest import read_manifest
+        from cadlib.model.record import OUT_OF_FOLD_FILE, find_model
+
+        try:
+            folder = find_model(teacher)
+        except ModelInvalid:
+            # It was needed for the training alone, and may be removed after that.
+            return True
+        listed = read_manifest(folder)
+        facts = listed.files.get(OUT_OF_FOLD_FILE)
+        saved = built.record.members[0].run.config.get("teacher_predictions")
+        return facts is not None and facts.sha256 == saved
 
     def seconds(self, work: Work) -> float:
         """Return the time of all epochs, with reading every image once."""
@@ -207,6 +262,10 @@ class TrainStep(Step):
         """Run the step and return the exit code of its command."""
         from cadlib.training.run import CHECKPOINT_FILE
 
+        built = read_built(self.recipe)
+        # The run of a finished model with a former teacher cannot be continued.
+        if not self.again and built is not None and not self._has_present_teacher(built):
+            return replace(self, again=True).run()
         restart_file = self.recipe.run_dir / _RESTART_FILE
         if self.again:
             # The old model stays until the new one is written. The file marks it as outdated, and
@@ -461,8 +520,7 @@ class CardStep(Step):
         return self.command().run()
 
 
-STEPS: tuple[type[Step], ...] = (
-    TrainStep,
+MEASURING_STEPS: tuple[type[Step], ...] = (
     AuditStep,
     IndexStep,
     RobustnessStep,
@@ -473,7 +531,9 @@ STEPS: tuple[type[Step], ...] = (
     CasesStep,
     CardStep,
 )
-"""All steps in their order."""
+"""All steps of a trained or packed model in their order."""
+STEPS: tuple[type[Step], ...] = (TrainStep, *MEASURING_STEPS)
+"""All steps of a model of one network in their order."""
 
 
 def _data_name(recipe: Recipe) -> str:

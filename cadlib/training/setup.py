@@ -139,6 +139,27 @@ def _prepare_network(
     return network, spec
 
 
+def network_input(config: TrainConfig) -> InputSpec:
+    """Return the input of the network of a run; raise TrainingFailed for an unknown one."""
+    network = build(config.backbone, config.input_px)
+    return input_spec(network, config.input_px)
+
+
+def draw_split(folder: Path, config: TrainConfig, log: Callable[[str], None]) -> str:
+    """Return split.csv of a new split, with the shares and the seed of a run.
+
+    Raise as `read_training_data`.
+    """
+    request = SplitRequest(
+        seed=config.seed,
+        validation=config.validation,
+        test=config.test,
+        subset=read_subset(config.subset) if config.subset else None,
+    )
+    data = read_training_data(folder, network_input(config), request, log)
+    return data.split_csv
+
+
 def input_spec(network: nn.Module, size_px: int) -> InputSpec:
     """Return the input a timm network was pretrained with, at `size_px`."""
     facts: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
