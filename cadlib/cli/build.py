@@ -43,6 +43,11 @@ READ_IMAGES = 8
 STEP_NAMES = ", ".join(StepName)
 
 
+def step_names() -> list[str]:
+    """Return the names of the steps of a model of one network, for a shell to complete."""
+    return [name.value for name in StepName]
+
+
 @dataclass(frozen=True)
 class Planned:
     """A step in the plan, with the reason why it is not run; empty for one that is."""
@@ -83,12 +88,19 @@ class Build(TrainingCommand):
     from_step: Annotated[
         str | None,
         typer.Option(
-            "--from", help=f"Run this step and all later ones again: {STEP_NAMES}.", metavar="STEP"
+            "--from",
+            help=f"Run this step and all later ones again: {STEP_NAMES}.",
+            metavar="STEP",
+            autocompletion=step_names,
         ),
     ] = None
     skip: Annotated[
         list[str] | None,
-        typer.Option(help="Leave this step out; may be given several times.", metavar="STEP"),
+        typer.Option(
+            help="Leave this step out; may be given several times.",
+            metavar="STEP",
+            autocompletion=step_names,
+        ),
     ] = None
     dry_run: Annotated[bool, flag("dry-run", "Print the plan alone, and write nothing.")] = False
 
