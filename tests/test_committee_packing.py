@@ -174,6 +174,20 @@ def test_a_member_with_other_test_images_is_refused(members, dataset):
         pack_committee(members, dataset, "other", "1.0.0")
 
 
+def test_members_of_overlapping_folds_are_refused(members, dataset):
+    held_out = read_split(members[1] / SPLIT_FILE)
+    image = held_out["image"][held_out["split"] == "validation"].iloc[0]
+    path = members[0] / SPLIT_FILE
+    rows = pd.read_csv(path)
+    rows.loc[rows["image"] == image, "split"] = "validation"
+    # One image alone in its lesion, or two parts would share a lesion.
+    rows.loc[rows["image"] == image, "lesion_group"] = rows["lesion_group"].max() + 1
+    rows.to_csv(path, index=False)
+    change_record(members[0], {})
+    with pytest.raises(TrainingFailed, match=f"one member, but {image} is in those of fold2"):
+        pack_committee(members, dataset, "other", "1.0.0")
+
+
 def test_a_committee_is_no_member(committee, dataset):
     with pytest.raises(TrainingFailed, match="members of one network"):
         pack_committee([committee.folder], dataset, "four", "1.0.0")

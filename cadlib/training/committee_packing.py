@@ -123,6 +123,7 @@ def _check_members(models: Sequence[Model]) -> Path:
         raise TrainingFailed(f"Expected members of one split, but they follow {names}.")
     split = find_split(followed.pop())
     _check_test_images(models, split)
+    _check_disjoint(models)
     return split
 
 
@@ -160,6 +161,24 @@ def _check_test_images(models: Sequence[Model], split: Path) -> None:
                 f"Expected the test images of {model.record.model_id} to be those of {split}, but "
                 "they differ. Train it again with the same split."
             )
+
+
+def _check_disjoint(models: Sequence[Model]) -> None:
+    """Raise TrainingFailed where an image is in the fold of two members.
+
+    Members of different seeds have other folds: some images would then have no network that was not
+    trained on them.
+    """
+    member_of: dict[str, str] = {}
+    for model in models:
+        name = model.record.model_id
+        for image in _images(model.folder / SPLIT_FILE, "validation"):
+            other = member_of.setdefault(image, name)
+            if other != name:
+                raise TrainingFailed(
+                    f"Expected each image in the fold of one member, but {image} is in those of "
+                    f"{other} and {name}. Train all members with the same --seed."
+                )
 
 
 def _images(split: Path, part: str) -> set[str]:
