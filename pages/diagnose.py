@@ -86,6 +86,7 @@ def result(case: ui.Case) -> None:
     with_facts = assessment.prediction.facts is not None
     views = ui.stability(assessment)
     turns.caption(ui.about_the_turns(views, alone.threshold, with_facts=with_facts))
+    ui.complete_evidence(assessment)
 
 
 def show(case: ui.Case) -> None:

@@ -387,11 +387,9 @@ def test_saliency_prints_a_table_and_goes_into_the_model(
     assert main(["saliency", *flags(where), "--images", "8", "--into-model"]) == 0
     printed = capsys.readouterr()
     assert "8 of 16 images of the validation split" in printed.err
-    assert [line.split()[0] for line in printed.out.splitlines()[3:10]] == [
-        *(method.key for method in METHODS),
-        "random",
-        "centre",
-    ]
+    names = [*(method.key for method in METHODS), "random", "centre"]
+    rows = printed.out.splitlines()[3 : 3 + len(names)]
+    assert [line.split()[0] for line in rows] == names
     results = json.loads(
         (tmp_path / "out" / "saliency.json").read_text(encoding="utf-8"), parse_constant=pytest.fail
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cadlib.model.calibration import NO_BIAS, probabilities
-from cadlib.saliency.faithfulness import SHARES, blanked, faithfulness, skin_colour
+from cadlib.saliency.faithfulness import SHARES, blanked, blurred, faithfulness, skin_colour
 
 SIDE = 66
 HALF = SIDE // 2
@@ -93,6 +93,24 @@ def test_the_score_of_a_map_does_not_depend_on_its_batch(picture):
     assert scores_of(picture, *maps).tolist() == [
         scores_of(picture, single_map)[0] for single_map in maps
     ]
+
+
+def test_blurred_regions_are_another_test(picture):
+    filling = blurred(picture)
+    model = PatchReader()
+    [right, wrong] = faithfulness(model, picture, 600, [spot(20, 20), spot(46, 46)], 0, filling)
+    assert right > 0 > wrong
+    assert right != scores_of(picture, spot(20, 20))[0]
+
+
+def test_a_blurred_image_keeps_place_and_colour_but_no_structure():
+    pixels = np.full((SIDE, SIDE, 3), SKIN, np.uint8)
+    pixels[::2, ::2] = 20
+    # At an edge, a blur repeats the last line.
+    inside = slice(HALF - 8, HALF + 8)
+    smooth = blurred(pixels)[inside, inside].astype(float)
+    assert smooth.std(axis=(0, 1)).max() < 2
+    np.testing.assert_allclose(smooth.mean(axis=(0, 1)), pixels.mean(axis=(0, 1)), atol=3)
 
 
 def test_a_single_map_takes_one_batch(picture):

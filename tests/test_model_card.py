@@ -241,18 +241,20 @@ def test_every_map_has_a_row_with_its_metrics_in_the_card():
 
 
 def test_the_card_names_the_best_saliency_method_and_its_significance():
-    assert "The default method, grad-cam, has the highest faithfulness: 0.50." in saliency_section(
-        saliency_metrics()
+    assert (
+        "The method that comes with each prediction, grad-cam, has the highest faithfulness: 0.50."
+        in saliency_section(saliency_metrics())
     )
     assert (
-        "layercam has the highest faithfulness, 0.06 (95 % CI 0.03 to 0.10) above the default method, "
-        "grad-cam; the difference is significant"
+        "layercam has the highest faithfulness, 0.06 (95 % CI 0.03 to 0.10) above grad-cam, which comes "
+        "with each prediction; the difference is significant, so the app shows it first."
         in saliency_section(saliency_metrics(best="layercam"))
     )
     by_chance = saliency_metrics(best="layercam")
     by_chance["intervals"]["gain"]["layercam"] = [-0.1, 0.2]
-    assert "the difference is not significant, so the default remains" in saliency_section(
-        by_chance
+    assert (
+        "the difference is not significant, so the app shows the map that comes with each prediction first."
+        in saliency_section(by_chance)
     )
 
 
@@ -285,9 +287,7 @@ def test_the_card_states_the_verdict_on_facts_and_the_sensitivity_by_age(taught_
     [better] = record.metadata.differences.values()
     changes = {"all": better, "archive A": better}
     text = judge(changes, BANDS).text
-    trial = structs.replace(
-        record.metadata, differences=changes, age_bands=BANDS, result=text
-    )
+    trial = structs.replace(record.metadata, differences=changes, age_bands=BANDS, result=text)
     accepted = render(structs.replace(record, metadata=trial), metrics)
     assert f"{text}\nSo the model uses them" in accepted
     assert text.startswith("Accepted.")

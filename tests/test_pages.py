@@ -44,15 +44,18 @@ from cadlib.model.novelty import Novelty
 from cadlib.network import backbones
 from cadlib.network.onnx_export import to_onnx
 from cadlib.saliency import heatmap
-from cadlib.saliency.heatmap import METHODS
+from cadlib.saliency.heatmap import METHODS, RISE
 from cadlib.saliency.trust import Trust
 from cadlib.server import session_memory
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.ui import session, trust
+from cadlib.ui import models, session, trust
 from tests.model_folders import change_file, change_record
 from tests.page_content import mounted, tiles, words
 from tests.random_network import BACKBONE, SPEC, random_network
 from tests.tiny_training import graphs_exported_once
+
+# The package exports a function of the same name.
+evidence = import_module("cadlib.ui.evidence")
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
@@ -539,6 +542,63 @@ def test_more_bytes_than_a_session_holds_are_refused_with_a_reason(app, lesion, 
     assert "MB of images at a time" in cases_of(page)[1].reason
 
 
+@pytest.fixture
+def viewed_methods(monkeypatch) -> list[str]:
+    """Return a list of the methods of the maps that the viewer is given, in their order."""
+    methods = []
+    viewer = evidence.viewer
+
+    def noted(assessment, heat, name, key):
+        methods.append(heat.method)
+        return viewer(assessment, heat, name, key)
+
+    monkeypatch.setattr(evidence, "viewer", noted)
+    return methods
+
+
+def test_a_slow_map_replaces_the_one_that_comes_with_the_prediction(
+    app, lesion, viewed_methods, monkeypatch
+):
+    monkeypatch.setattr(evidence, "default_method", lambda: RISE)
+    page = drop(app.run(), ("one.png", lesion))
+    assert not page.exception
+    assert viewed_methods == ["grad-cam", "rise"]
+    assert "RISE for" in viewed(page)["shows"]
+    # The maps of all diagnoses are ready.
+    code = next(box for box in page.selectbox if box.label == "Saliency map for")
+    code.set_value("DF").run()
+    assert viewed_methods == ["grad-cam", "rise", "rise"]
+    assert "RISE for Dermatofibroma" in viewed(page)["shows"]
+
+
+def test_a_page_without_room_for_the_slow_map_keeps_the_first_one(
+    app, lesion, viewed_methods, monkeypatch
+):
+    monkeypatch.setattr(evidence, "default_method", lambda: RISE)
+    monkeypatch.setattr(session_memory, "DERIVED_LIMIT_BYTES", 1000)
+    page = drop(app.run(), ("one.png", lesion))
+    assert not page.exception
+    assert viewed_methods == ["grad-cam"]
+
+
+def test_the_most_faithful_method_is_shown_first(monkeypatch):
+    folder = record.find_model("isic2019")
+    metrics = metrics_file.read(folder, None)
+    assert metrics.saliency.shown_first == metrics.saliency.best == "grad-cam"
+    gain = metrics.saliency.gain | {"rise": 0.3}
+    for low, first in ((0.2, "rise"), (-0.1, "grad-cam")):
+        intervals = structs.replace(
+            metrics.saliency.intervals,
+            gain=metrics.saliency.intervals.gain | {"rise": (low, 0.4)},
+        )
+        saliency = structs.replace(metrics.saliency, best="rise", gain=gain, intervals=intervals)
+        measured = structs.replace(metrics, saliency=saliency)
+        monkeypatch.setattr(metrics_file, "read", lambda *_, measured=measured: measured)
+        models._default_method.clear()
+        assert models.default_method().key == first
+    models._default_method.clear()
+
+
 def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     page = drop(app.run(), ("one.png", lesion))
     code = next(box for box in page.selectbox if box.label == "Saliency map for")
@@ -546,7 +606,8 @@ def test_the_evidence_follows_the_chosen_diagnosis_and_method(app, lesion):
     code.set_value(last).run()
     assert not page.exception
     assert f"for {diagnosis(last).name}" in viewed(page)["shows"]
-    page.selectbox(key="method").set_value(METHODS[-1]).run()
+    of_all = next(method for method in METHODS if not method.class_specific)
+    page.selectbox(key="method").set_value(of_all).run()
     assert "not class-specific" in viewed(page)["shows"]
 
 

@@ -20,6 +20,7 @@ from cadlib.errors import CadError
 from cadlib.images import LesionImage, read_image
 from cadlib.images.preprocess import InputSpec, to_array, to_pixels
 from cadlib.images.synthetic import demo_lesions
+from cadlib.model.calibration import NO_BIAS, Temperature
 from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 from cadlib.model.model import Model
@@ -28,11 +29,13 @@ from cadlib.network.backbones import network_of, saliency_layer
 from cadlib.network.onnx_export import Seeing
 from cadlib.saliency import gradients
 from cadlib.saliency import heatmap as saliency
-from cadlib.saliency.heatmap import METHODS, Heatmap, colour_scale, explain, overlay
+from cadlib.saliency.heatmap import METHODS, RISE, Heatmap, colour_scale, explain, overlay
 from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
 SPEC = InputSpec(64, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), symmetric=True)
+CAMS = [method for method in METHODS if method != RISE]
+"""Methods that pytorch-grad-cam has too."""
 CLASS_SPECIFIC = [method.key for method in METHODS if method.class_specific]
 
 
@@ -64,6 +67,8 @@ def model_of(network: nn.Module, layer: str) -> Model:
     record = SimpleNamespace(
         members=(SimpleNamespace(backbone="toy", saliency_layer=layer),),
         input=SPEC,
+        temperature=Temperature(1.0, 1.0),
+        bias=NO_BIAS,
         model_id="tiny 0.0.0",
     )
     model = Model(record, Committee([Eager(network, layer)]), Path())  # type: ignore[arg-type]
@@ -183,7 +188,7 @@ def test_the_map_that_comes_with_a_prediction_is_grad_cam(shipped: Model, code: 
 def pytorch_grad_cam(shipped: Model) -> list[tuple[NDArray[np.uint8], int, list[Any]]]:
     """Return network input, diagnosis and the maps of all methods, from one pass for each pair."""
     network = network_of(shipped)
-    keys = [method.key for method in METHODS]
+    keys = [method.key for method in CAMS]
     rows = []
     for lesion in demo_lesions()[:4]:
         pixels = to_pixels(read_image(lesion.png()), shipped.record.input)
@@ -193,7 +198,7 @@ def pytorch_grad_cam(shipped: Model) -> list[tuple[NDArray[np.uint8], int, list[
     return rows
 
 
-@pytest.mark.parametrize("place", range(len(METHODS)), ids=[method.key for method in METHODS])
+@pytest.mark.parametrize("place", range(len(CAMS)), ids=[method.key for method in CAMS])
 def test_each_formula_gives_the_map_of_pytorch_grad_cam(
     shipped: Model,
     pytorch_grad_cam: list[tuple[NDArray[np.uint8], int, list[Any]]],
@@ -202,7 +207,7 @@ def test_each_formula_gives_the_map_of_pytorch_grad_cam(
     assert len(pytorch_grad_cam) == 4 * len(CODES)
     for pixels, target, maps in pytorch_grad_cam:
         reference = maps[place]
-        [heatmap] = saliency.raw_maps(shipped, pixels[None], target, METHODS[place].key)
+        [heatmap] = saliency.raw_maps(shipped, pixels[None], target, CAMS[place].key)
         assert heatmap.dtype == np.float32
         np.testing.assert_allclose(heatmap, reference, atol=1e-4 * max(1, np.abs(reference).max()))
 
@@ -300,7 +305,9 @@ def test_damaged_weights_raise_instead_of_drawing(
 
 
 def test_rejects_an_unknown_method_and_an_unknown_code(pooled: Model, image: LesionImage) -> None:
-    with pytest.raises(ValueError, match=r"grad-cam, grad-cam\+\+, .*eigencam but got 'scorecam'"):
+    with pytest.raises(
+        ValueError, match=r"grad-cam, grad-cam\+\+, .*eigencam, rise but got 'scorecam'"
+    ):
         explain(pooled, image, "MEL", "scorecam")
     with pytest.raises(ValueError, match=r"MEL, NV.* but got 'UNK'"):
         explain(pooled, image, "UNK")

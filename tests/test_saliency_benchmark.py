@@ -15,18 +15,22 @@ from cadlib.saliency.heatmap import METHODS
 from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
 from cadlib.taxonomy import CODES
 
+N_METHODS = len(KEYS)
+
 
 def random_scores(n=200, gain=0.0, seed=0):
     """Return random metrics of n images, each method's faithfulness 0.5 in the mean and the last's higher by `gain`."""
     rng = np.random.default_rng(seed)
     of_image = rng.normal(0.5, 0.2, (n, 1))
-    faithful = np.hstack([of_image + rng.normal(0, 0.01, (n, 5)), rng.normal(0, 0.2, (n, 2))])
-    faithful[:, 4] += gain
+    of_methods = of_image + rng.normal(0, 0.01, (n, N_METHODS))
+    of_methods[:, -1] += gain
     return {
-        "faithfulness": faithful,
-        "stability": rng.normal(0.7, 0.2, (n, 6)),
-        "untrained_likeness": rng.normal(0, 0.2, (n, 5)),
-        "untrained_faithfulness": rng.normal(0, 0.2, (n, 5)),
+        "faithfulness": np.hstack([of_methods, rng.normal(0, 0.2, (n, 2))]),
+        "faithfulness_blurred": rng.normal(0.4, 0.2, (n, N_METHODS + 2)),
+        "inside_lesion": rng.uniform(0.4, 0.9, (n, N_METHODS + 2)),
+        "stability": rng.normal(0.7, 0.2, (n, N_METHODS + 1)),
+        "untrained_likeness": rng.normal(0, 0.2, (n, N_METHODS)),
+        "untrained_faithfulness": rng.normal(0, 0.2, (n, N_METHODS)),
         "explained": np.eye(8)[np.arange(n) % 2],
     }
 
@@ -39,8 +43,8 @@ def test_metrics_are_means_over_the_images():
     low, high = metrics.intervals.stability["layercam"]
     assert low < metrics.stability["layercam"] < high
     expected = (
-        np.quantile(scores["faithfulness"][:, 5], 0.95),
-        np.quantile(scores["stability"][:, 5], 0.95),
+        np.quantile(scores["faithfulness"][:, N_METHODS], 0.95),
+        np.quantile(scores["stability"][:, N_METHODS], 0.95),
     )
     assert structs.astuple(metrics.limits) == pytest.approx(expected)
 
@@ -55,24 +59,33 @@ def test_the_unreadable_are_those_that_a_page_would_warn_of():
 
 def test_the_best_method_is_named_and_its_gain_is_paired():
     metrics = compare(random_scores(gain=0.02), np.arange(200), draws=300)
-    assert metrics.best == KEYS[4]
-    low, high = metrics.intervals.gain[KEYS[4]]
-    assert 0.015 < low < metrics.gain[KEYS[4]] < high < 0.025
-    assert high - low < 0.3 * np.diff(metrics.intervals.faithfulness[KEYS[4]])[0]
+    assert metrics.best == KEYS[-1]
+    low, high = metrics.intervals.gain[KEYS[-1]]
+    assert 0.015 < low < metrics.gain[KEYS[-1]] < high < 0.025
+    assert high - low < 0.3 * np.diff(metrics.intervals.faithfulness[KEYS[-1]])[0]
     assert metrics.gain[KEYS[0]] == 0
 
 
 def test_among_equal_methods_the_free_one_is_best():
     scores = random_scores()
-    scores["faithfulness"][:, :5] = scores["faithfulness"][:, :1] + np.arange(5) * 1e-6
+    higher_by = np.arange(N_METHODS) * 1e-6
+    scores["faithfulness"][:, :N_METHODS] = scores["faithfulness"][:, :1] + higher_by
     assert compare(scores, np.arange(200), draws=1).best == METHODS[0].key
 
 
-def test_the_diagnoses_explained_have_metrics_of_their_own():
-    scores = random_scores()
-    part = compare(scores, np.arange(200), draws=100).by_diagnosis
+def test_the_diagnoses_explained_have_metrics_of_the_best_method():
+    scores = random_scores(gain=0.1)
+    metrics = compare(scores, np.arange(200), draws=100)
+    part = metrics.by_diagnosis
+    inside = scores["inside_lesion"][:, N_METHODS - 1]
+    assert part.inside_lesion["NV"] == pytest.approx(inside[1::2].mean())
+    assert metrics.inside_lesion[KEYS[-1]] == pytest.approx(inside.mean())
+    blurred = scores["faithfulness_blurred"].mean(axis=0)
+    assert list(metrics.faithfulness_blurred.values()) == pytest.approx(blurred)
     assert part.n == dict.fromkeys(CODES, 0) | {"MEL": 100, "NV": 100}
-    assert part.faithfulness["NV"] == pytest.approx(scores["faithfulness"][1::2, 0].mean())
+    assert part.faithfulness["NV"] == pytest.approx(
+        scores["faithfulness"][1::2, N_METHODS - 1].mean()
+    )
     assert part.faithfulness["DF"] is None
     low, high = part.intervals.faithfulness["NV"]
     assert low < part.faithfulness["NV"] < high

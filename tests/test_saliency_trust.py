@@ -8,8 +8,9 @@ from cadlib.images import LesionImage, read_image
 from cadlib.images.preprocess import InputSpec, to_pixels
 from cadlib.images.synthetic import demo_lesions
 from cadlib.model.calibration import NO_BIAS, probabilities
+from cadlib.saliency.agreement import agreement
 from cadlib.saliency.heatmap import METHODS, Heatmap, activation_map, explain, surface
-from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, agreement, trust
+from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust, trust
 from cadlib.ui import about_the_map, trust_tile
 
 CELLS = 8

@@ -9,6 +9,9 @@ spot in the middle, because lesions lie there. An untrained network of the same 
 map depends on the training, or shows edges that any network shows (Adebayo et al., Sanity Checks
 for Saliency Maps, NeurIPS 2018: all weights randomised).
 
+RISE covers regions with the colour of the skin, as the test of faithfulness does. So faithfulness
+is measured with blurred regions as well, which no method uses.
+
 Intervals are over lesions, those of `gain` paired.
 """
 
@@ -33,6 +36,7 @@ from cadlib.evaluation.split_sample import (
     sample_of,
 )
 from cadlib.images import LesionImage, preprocess, read_images
+from cadlib.images.lesion_mask import lesion_mask, share_inside
 from cadlib.images.turns import turned
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.conditions_schema import (
@@ -49,14 +53,15 @@ from cadlib.metrics.summary import DRAWS, Metric, defined, measured
 from cadlib.metrics.summary_schema import Split
 from cadlib.model.metrics_file import model_facts
 from cadlib.model.model import Model
-from cadlib.model.record import ModelRecord
 from cadlib.network.backbones import untrained_network
 from cadlib.progress import Progress, no_progress
 from cadlib.saliency import heatmap
-from cadlib.saliency.faithfulness import Map, faithfulness
-from cadlib.saliency.gradients import raw_maps
-from cadlib.saliency.heatmap import METHODS, surface
-from cadlib.saliency.trust import VIEWS, Trust, agreement, stability_of
+from cadlib.saliency.agreement import agreement
+from cadlib.saliency.faithfulness import Map, blurred, faithfulness, skin_colour
+from cadlib.saliency.gradients import logits_of, raw_maps
+from cadlib.saliency.heatmap import METHODS, RISE, rise_maps, surface
+from cadlib.saliency.rise import rise
+from cadlib.saliency.trust import VIEWS, Trust, stability_of
 from cadlib.taxonomy import CODES
 
 if TYPE_CHECKING:
@@ -66,14 +71,19 @@ KEYS = tuple(method.key for method in METHODS)
 RANDOM = "random"
 CENTRE = "centre"
 RANDOM_QUANTILE = 0.95
+_CAM_KEYS = tuple(method.key for method in METHODS if method != RISE)
+"""Methods that read the feature map of a network."""
 _BY_DIAGNOSIS = {
     "faithfulness by diagnosis": "faithfulness",
+    "inside lesion by diagnosis": "inside_lesion",
     "unreadable by diagnosis": "unreadable",
 }
 """Name of a metric by diagnosis -> the metric by method that it is made from."""
 _METRIC_KEYS = {
     "faithfulness": (*KEYS, RANDOM, CENTRE),
+    "faithfulness_blurred": (*KEYS, RANDOM, CENTRE),
     "stability": (*KEYS, RANDOM),
+    "inside_lesion": (*KEYS, RANDOM, CENTRE),
     **dict.fromkeys(_BY_DIAGNOSIS, CODES),
 }
 """The keys of the metrics that are not by method alone."""
@@ -123,8 +133,9 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
 
     `groups` is (N,) int, the number of the lesion of each image, from 0 and without a gap.
     """
+    best = _best_method(judged["faithfulness"])
     metrics = []
-    for name, values in _values(judged).items():
+    for name, values in _values(judged, best).items():
         metric = Metric(name, partial(_means, values), _METRIC_KEYS.get(name, KEYS))
         metrics.append(metric)
     # `_means` ignores labels and probabilities, but `measured` passes them on.
@@ -137,13 +148,16 @@ def compare(judged: dict[str, Floats], groups: Labels, draws: int = DRAWS) -> Ma
         **_by_method(means),
         by_diagnosis=_diagnosis_maps(judged["explained"], means, bounds),
         limits=_limits(judged),
-        best=_best_method(means["faithfulness"]),
+        best=best,
         intervals=MapIntervals(**_by_method(bounds)),
     )
 
 
-def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
-    """Return the values of each metric, (N, K), NaN where an image does not count."""
+def _values(judged: dict[str, Floats], best: str) -> dict[str, Floats]:
+    """Return the values of each metric, (N, K), NaN where an image does not count.
+
+    Those by diagnosis are of the method `best`.
+    """
     faithful = judged["faithfulness"][:, : len(KEYS)]
     stable = judged["stability"][:, : len(KEYS)]
     is_readable = np.vectorize(_is_readable)
@@ -155,9 +169,10 @@ def _values(judged: dict[str, Floats]) -> dict[str, Floats]:
     # The first method is the one that comes with each prediction.
     usual_faithful = faithful[:, :1]
     values["gain"] = faithful - usual_faithful
+    column = KEYS.index(best)
     for name, source in _BY_DIAGNOSIS.items():
-        usual_method = values[source][:, :1]
-        values[name] = np.where(explained == 1, usual_method, np.nan)
+        best_method = values[source][:, [column]]
+        values[name] = np.where(explained == 1, best_method, np.nan)
     return values
 
 
@@ -204,15 +219,19 @@ def _diagnosis_maps(
     )
 
 
-def _best_method(faithfulness_of: Values) -> str:
-    """Return the method with the highest faithfulness, the first of equals to three digits."""
+def _best_method(faithful: Floats) -> str:
+    """Return the method with the highest mean of faithfulness, (N, methods and others).
+
+    It is the first of equals to three digits.
+    """
 
     def rounded(key: str) -> float:
-        value = faithfulness_of[key]
+        values = faithful[:, KEYS.index(key)]
+        defined = values[~np.isnan(values)]
         # A method without a defined value must not win.
-        if value is None:
+        if not len(defined):
             return -math.inf
-        return round(value, 3)
+        return round(float(defined.mean()), 3)
 
     return max(KEYS, key=rounded)
 
@@ -227,40 +246,69 @@ def judge(
 
     `explained`, (8,), is 1 at the diagnosis that the maps explain.
     """
-    record = model.record
     explained = _explained(model, image)
-    upright, *of_turned = explained.maps
-    pixels = explained.pixels
-    of_untrained = _untrained_maps(untrained, record, pixels, explained.target)
-    shuffled = surface(_shuffled(explained.evidence, rng), record, model.views)
-    faithful = faithfulness(
-        model,
-        pixels,
-        explained.short_side_px,
-        [*upright, shuffled, centre(len(pixels)), *of_untrained],
-        explained.target,
-    )
-    stable = _stabilities(upright, of_turned)
+    maps, stable = _of_methods(model, image, explained)
+    of_untrained = _untrained_maps(untrained, model, explained)
+    shuffled = surface(_shuffled(explained.evidence, rng), model.record, model.views)
+    trained = [*maps, shuffled, centre(len(explained.pixels))]
+    faithful = _faithfulness(model, explained, [*trained, *of_untrained])
     # How alike the map and its own shuffled cells are is the level of chance.
-    stable.append(agreement(upright[0], shuffled))
-    untrained_agreement = list(map(agreement, upright, of_untrained))
-    # The maps of the untrained network come last.
-    n_untrained = len(KEYS)
+    stable.append(agreement(maps[0], shuffled))
+    filling = blurred(explained.pixels)
     return {
-        "faithfulness": faithful[:-n_untrained],
+        "faithfulness": faithful[: len(trained)],
+        "faithfulness_blurred": _faithfulness(model, explained, trained, filling),
         "stability": np.array(stable),
-        "untrained_likeness": np.array(untrained_agreement),
-        "untrained_faithfulness": faithful[-n_untrained:],
+        "inside_lesion": _inside_lesion(explained.pixels, trained),
+        "untrained_likeness": np.array(list(map(agreement, maps, of_untrained))),
+        "untrained_faithfulness": faithful[len(trained) :],
         "explained": np.eye(len(CODES))[explained.target],
     }
+
+
+def _inside_lesion(pixels: NDArray[np.uint8], maps: list[Map]) -> Floats:
+    """Return the share of each map inside the lesion, NaN if none is found."""
+    mask = lesion_mask(pixels, skin_colour(pixels))
+    return np.array([share_inside(values, mask) for values in maps])
+
+
+def _of_methods(
+    model: Model,
+    image: LesionImage,
+    explained: "_Explained",
+) -> tuple[list[Map], list[float]]:
+    """Return the map of each method, in the order of KEYS, and its stability."""
+    upright, *of_turned = explained.maps
+    stable = _stabilities(upright, of_turned)
+    of_masks = rise_maps(model, image)
+    rise_map = np.maximum(of_masks.values[explained.target], 0)
+    repeatability = float(of_masks.repeatability[explained.target])
+    return [*upright, rise_map], [*stable, repeatability]
+
+
+def _faithfulness(
+    model: Model,
+    explained: "_Explained",
+    maps: list[Map],
+    filling: NDArray[np.uint8] | None = None,
+) -> Floats:
+    return faithfulness(
+        model,
+        explained.pixels,
+        explained.short_side_px,
+        maps,
+        explained.target,
+        filling,
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Explained:
     """An image with the maps of its most probable diagnosis, `target`.
 
-    `pixels` is (S, S, 3) uint8 RGB, the model's input. `maps` has the map of each method for the
-    image and its VIEWS. `evidence` is the map that comes with the prediction, (h, w).
+    `pixels` is (S, S, 3) uint8 RGB, the model's input. `maps` has the map of each method of
+    _CAM_KEYS for the image and its VIEWS. `evidence` is the map that comes with the prediction,
+    (h, w).
     """
 
     pixels: NDArray[np.uint8]
@@ -289,15 +337,20 @@ def _explained(model: Model, image: LesionImage) -> _Explained:
     )
 
 
-def _untrained_maps(
-    untrained: "nn.Module",
-    record: ModelRecord,
-    pixels: NDArray[np.uint8],
-    target: int,
-) -> list[Map]:
+def _untrained_maps(untrained: "nn.Module", model: Model, explained: _Explained) -> list[Map]:
     """Return the map of each method by the untrained network, in the order of KEYS."""
-    raw_of_methods = raw_maps(untrained, record, pixels, target, KEYS)
-    return [surface(raw, record, views=1) for raw in raw_of_methods]
+    record = model.record
+    pixels = explained.pixels
+    raw_of_methods = raw_maps(untrained, record, pixels, explained.target, _CAM_KEYS)
+    maps = [surface(raw, record, views=1) for raw in raw_of_methods]
+
+    def answers(masked: NDArray[np.uint8]) -> NDArray[np.float64]:
+        logits = logits_of(untrained, record, masked)
+        return model.calibrated(logits, explained.short_side_px)
+
+    of_masks = rise(answers, pixels)
+    maps.append(np.maximum(of_masks.values[explained.target], 0))
+    return maps
 
 
 def _shuffled(cells: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -321,12 +374,12 @@ def _maps(
     evidence: NDArray[np.float32],
     target: int,
 ) -> list[list[Map]]:
-    """Return the map of each method, in the order of KEYS, for each view of an image.
+    """Return the map of each method, in the order of _CAM_KEYS, for each view of an image.
 
     `evidence`, (views, h, w), is the map of the first method, which comes with each prediction.
     """
     # The first method is the evidence, which the model's outputs have already.
-    others = [heatmap.raw_maps(model, views, target, method) for method in KEYS[1:]]
+    others = [heatmap.raw_maps(model, views, target, method) for method in _CAM_KEYS[1:]]
     by_view = zip(evidence, *others, strict=True)
     return [[surface(raw, model.record, model.views) for raw in of_view] for of_view in by_view]
 

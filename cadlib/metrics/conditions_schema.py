@@ -7,7 +7,7 @@ similar cases and unknown images.
 from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from cadlib.files.json_types import Count, Digest, Share, Value
 from cadlib.metrics.summary_schema import (
@@ -152,14 +152,16 @@ class DiagnosisMapIntervals(MetricsObject, frozen=True, kw_only=True):
     """The 95 % intervals of `DiagnosisMaps`."""
 
     faithfulness: ValueIntervals
+    inside_lesion: ShareIntervals | UnsetType = UNSET
     unreadable: ShareIntervals
 
 
 class DiagnosisMaps(MetricsObject, frozen=True, kw_only=True):
-    """The metrics of the usual method's maps by the code of the explained diagnosis."""
+    """The metrics of the best method's maps by the code of the explained diagnosis."""
 
     n: dict[str, Count]
     faithfulness: Values
+    inside_lesion: Shares | UnsetType = UNSET
     unreadable: Shares
     intervals: DiagnosisMapIntervals
 
@@ -175,7 +177,9 @@ class MapIntervals(MetricsObject, frozen=True, kw_only=True):
     """The 95 % intervals of `MapMetrics` by method."""
 
     faithfulness: ValueIntervals
+    faithfulness_blurred: ValueIntervals | UnsetType = UNSET
     stability: ValueIntervals
+    inside_lesion: ShareIntervals | UnsetType = UNSET
     untrained_likeness: ValueIntervals
     untrained_faithfulness: ValueIntervals
     unreadable: ShareIntervals
@@ -189,8 +193,16 @@ class MapMetrics(MetricsObject, frozen=True, kw_only=True):
     n_lesions: Count
     faithfulness: Values
     """Area between the curves of insertion and deletion; also of "random" and "centre"."""
+    faithfulness_blurred: Values | UnsetType = UNSET
+    """The same with blurred regions instead of skin. Absent in files of earlier versions."""
     stability: Values
-    """Mean correlation with the maps of the turned image; also of "random"."""
+    """Mean correlation with the maps of the turned image, for RISE with those of other masks.
+
+    Also of "random"."""
+    inside_lesion: Shares | UnsetType = UNSET
+    """Mean value inside the lesion over the sum of the means inside and outside.
+
+    Also of "random" and "centre". Absent in files of earlier versions."""
     untrained_likeness: Values
     """Correlation with the map of a network of random weights."""
     untrained_faithfulness: Values
@@ -203,6 +215,25 @@ class MapMetrics(MetricsObject, frozen=True, kw_only=True):
     best: str
     """Method with the highest faithfulness."""
     intervals: MapIntervals
+
+    @property
+    def best_is_significant(self) -> bool:
+        """Return whether the whole 95 % interval of the best method's gain is above 0."""
+        interval = self.intervals.gain[self.best]
+        if interval is None:
+            return False
+        low, _ = interval
+        return low > 0
+
+    @property
+    def shown_first(self) -> str:
+        """Return the method that is shown first: the best one if its gain is significant.
+
+        Else it is the one that comes with each prediction.
+        """
+        if self.best_is_significant:
+            return self.best
+        return next(iter(self.gain))
 
 
 class SaliencyMetrics(MapMetrics, frozen=True, kw_only=True):

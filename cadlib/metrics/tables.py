@@ -243,14 +243,18 @@ def _fall_cells(part: Corruption, metric: str) -> Row:
 
 def saliency_rows(measured: MapMetrics) -> list[Row]:
     """Return the table of `saliency` with its head: a row for each method, then for baselines."""
-    names = (
+    possible = (
         "faithfulness",
+        "faithfulness_blurred",
         "gain",
         "stability",
+        "inside_lesion",
         "unreadable",
         "untrained_likeness",
         "untrained_faithfulness",
     )
+    # Files of earlier versions have no such metrics.
+    names = [name for name in possible if getattr(measured, name) is not UNSET]
     headings = [name.replace("_", ", ") for name in names]
     rows: list[Row] = [("map", *headings)]
     for key in measured.faithfulness:

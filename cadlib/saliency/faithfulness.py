@@ -24,6 +24,8 @@ A sixth is six cells of a network that reads 176 px."""
 BATCH = 32
 RIM_SHARE = 0.05
 """Share of the side, at each edge, that is searched for the skin beside the lesion."""
+BLUR_SHARE = 0.1
+"""Standard deviation of the blur of `blurred`, as a share of the side."""
 SOFT_EDGE_SHARE = 1 / 44
 """Standard deviation that softens the edge of a blank, as a share of the side.
 
@@ -36,6 +38,7 @@ def faithfulness(
     short_side_px: int,
     maps: Sequence[Map],
     target: int,
+    filling: Pixels | None = None,
 ) -> NDArray[np.float64]:
     """Return for each map how much more the answer depends on its hot part than on the rest.
 
@@ -45,17 +48,19 @@ def faithfulness(
     is NaN for a map of one value, and where no blank changes the answer.
 
     `pixels` is (S, S, 3) uint8 RGB of the model's input size, of an image of that short side in its
-    file. `maps` are (S, S). It takes two passes of the network and ten for each map.
+    file. `maps` are (S, S). `filling`, (3,) or (S, S, 3) uint8, is what a blank shows: the colour
+    of the skin if None. It takes two passes of the network and ten for each map.
     """
-    skin = skin_colour(pixels)
+    if filling is None:
+        filling = skin_colour(pixels)
     ranks = [_ranks(values) for values in maps]
     insertions = []
     deletions = []
     for rank in ranks:
         for share in SHARES:
-            insertions.append(blanked(pixels, rank < share, skin))
-            deletions.append(blanked(pixels, rank >= share, skin))
-    nothing = np.broadcast_to(skin, pixels.shape)
+            insertions.append(blanked(pixels, rank < share, filling))
+            deletions.append(blanked(pixels, rank >= share, filling))
+    nothing = np.broadcast_to(filling, pixels.shape)
     variants = [pixels, nothing, *insertions, *deletions]
     answers = _answers(model, variants, short_side_px, target)
     ends = answers[:2]
@@ -110,8 +115,10 @@ def _areas(
     return shares
 
 
-def blanked(pixels: Pixels, visible: NDArray[np.bool_], skin: Pixels) -> Pixels:
-    """Paint (S, S, 3) pixels with skin where `visible` (S, S) is False, with a soft edge.
+def blanked(pixels: Pixels, visible: NDArray[np.bool_], filling: Pixels) -> Pixels:
+    """Paint (S, S, 3) pixels with a filling where `visible` (S, S) is False, with a soft edge.
+
+    `filling` is a colour, (3,), or an image, (S, S, 3).
 
     Skin is what the place would look like without a lesion. A dermatoscope never records black,
     grey or noise, so the network's answer to them is arbitrary. A blurred image still shows the
@@ -128,9 +135,21 @@ def blanked(pixels: Pixels, visible: NDArray[np.bool_], skin: Pixels) -> Pixels:
         borderType=cv2.BORDER_REPLICATE,
     )
     share = soft[..., None]
-    blend = share * pixels + (1 - share) * skin
+    blend = share * pixels + (1 - share) * filling
     painted: Pixels = np.rint(blend).astype(np.uint8)
     return painted
+
+
+def blurred(pixels: Pixels) -> Pixels:
+    """Return an image in which no structure of a lesion can be seen, only its place and colour."""
+    # In uint8, OpenCV rounds the weights so much that fine stripes remain.
+    smooth = cv2.GaussianBlur(
+        pixels.astype(np.float32),
+        (0, 0),
+        BLUR_SHARE * len(pixels),
+        borderType=cv2.BORDER_REPLICATE,
+    )
+    return np.rint(smooth).astype(np.uint8)
 
 
 def skin_colour(pixels: Pixels) -> Pixels:

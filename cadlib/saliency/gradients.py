@@ -48,6 +48,18 @@ def raw_maps(
             cam.activations_and_grads.release()
 
 
+def logits_of(
+    network: nn.Module,
+    record: ModelRecord,
+    pixels: NDArray[np.uint8],
+) -> NDArray[np.float32]:
+    """Return the logits of a network for (N, S, S, 3) uint8 RGB, (N, 8)."""
+    array = to_array(pixels, record.input)
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = network(torch.from_numpy(array)).numpy()
+    return logits
+
+
 def _maps_of(
     cams: Sequence[BaseCAM],
     layer: nn.Module,

@@ -22,6 +22,7 @@ from cadlib.model.model import Model, Prediction
 from cadlib.model.record import ModelRecord
 from cadlib.saliency.closed_form import FORMULAS
 from cadlib.saliency.feature_map_cells import enlargement
+from cadlib.saliency.rise import RiseMaps, model_answers, rise
 from cadlib.taxonomy import CODES, diagnosis
 
 
@@ -30,7 +31,7 @@ class Method:
     """A method of computing a map.
 
     A method that is not class-specific has the same map for every diagnosis. The first method's map
-    comes with each prediction, the others run the network again.
+    comes with each prediction, the others run the network again, RISE more than 300 times.
     """
 
     key: str
@@ -38,12 +39,14 @@ class Method:
     class_specific: bool = True
 
 
+RISE = Method("rise", "RISE")
 METHODS = (
     Method("grad-cam", "Grad-CAM"),
     Method("grad-cam++", "Grad-CAM++"),
     Method("hirescam", "HiResCAM"),
     Method("layercam", "LayerCAM"),
     Method("eigencam", "EigenCAM", class_specific=False),
+    RISE,
 )
 _LEVELS = np.arange(256, dtype=np.uint8)[None]
 # OpenCV has blue first.
@@ -61,7 +64,8 @@ class Heatmap:
 
     `values` is (S, S) float32, read-only, in the method's own unit, never below 0. `raw_peak` is
     the largest value. `diagnosis` is None for a method that is not class-specific. `box` is the
-    square's (left, top, right, bottom) in pixels of the image.
+    square's (left, top, right, bottom) in pixels of the image. `repeatability` is how similar the
+    map would be with other random masks; None for a method without masks.
     """
 
     values: NDArray[np.float32]
@@ -69,6 +73,7 @@ class Heatmap:
     method: str
     raw_peak: float
     box: Box
+    repeatability: float | None = None
 
 
 def activation_map(
@@ -103,10 +108,42 @@ def explain(
     """
     # An unknown method is rejected before the image is prepared.
     method_of_key = _method(method)
+    if method_of_key == RISE:
+        maps = rise_maps(model, image)
+        return rise_heatmap(model, image, maps, code)
     pixels = to_pixels(image, model.record.input)
     target = CODES.index(diagnosis(code).code)
     [raw] = raw_maps(model, pixels[None], target, method)
     return _heatmap(model, image, raw, code, method_of_key, model.views)
+
+
+def rise_maps(model: Model, image: LesionImage) -> RiseMaps:
+    """Return the maps of an image by RISE for all eight diagnoses. It takes a second or more."""
+    pixels = to_pixels(image, model.record.input)
+    short_side_px = min(image.file_px)
+    answers = model_answers(model, short_side_px)
+    n_networks = len(model.committee.members)
+    return rise(answers, pixels, n_networks)
+
+
+def rise_heatmap(model: Model, image: LesionImage, maps: RiseMaps, code: str) -> Heatmap:
+    """Return the map of one of the eight diagnoses from the maps of an image by RISE.
+
+    Raise CadError when the network returned NaN or infinity.
+    """
+    target = CODES.index(diagnosis(code).code)
+    raw = maps.values[target]
+    _check_finite(raw, model, code, RISE)
+    values = np.maximum(raw, 0)
+    values.setflags(write=False)
+    return Heatmap(
+        values=values,
+        diagnosis=code,
+        method=RISE.key,
+        raw_peak=float(values.max()),
+        box=model.record.input.crop_box(image.width_px, image.height_px),
+        repeatability=float(maps.repeatability[target]),
+    )
 
 
 def raw_maps(
@@ -117,6 +154,7 @@ def raw_maps(
 ) -> Sequence[NDArray[np.float32]]:
     """Return the map of each of (N, S, S, 3) uint8 RGB at the layer's own size, (h, w).
 
+    RISE has no maps of such a size.
     It is the average over the networks of the model and the views that they read. Negative values
     are included.
     """
@@ -314,12 +352,7 @@ def _heatmap(
 
     `views` is the number of views that the map is an average of.
     """
-    if not np.isfinite(raw).all():
-        raise CadError(
-            f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave "
-            "NaN or infinity; its weights may be damaged: restore the model's folder, or choose "
-            "another model."
-        )
+    _check_finite(raw, model, code, method)
     values = surface(raw, model.record, views)
     values.setflags(write=False)
     return Heatmap(
@@ -329,6 +362,15 @@ def _heatmap(
         raw_peak=float(values.max()),
         box=model.record.input.crop_box(image.width_px, image.height_px),
     )
+
+
+def _check_finite(raw: NDArray[np.float32], model: Model, code: str, method: Method) -> None:
+    if not np.isfinite(raw).all():
+        raise CadError(
+            f"Expected {method.name} for {code} to be finite but {model.record.model_id} gave "
+            "NaN or infinity; its weights may be damaged: restore the model's folder, or choose "
+            "another model."
+        )
 
 
 def _check_overlay(

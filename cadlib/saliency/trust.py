@@ -10,6 +10,7 @@ from cadlib.images import LesionImage
 from cadlib.images.preprocess import to_pixels
 from cadlib.images.turns import CHANGING_TURNS, turned, turned_back
 from cadlib.model.model import Model
+from cadlib.saliency.agreement import agreement
 from cadlib.saliency.faithfulness import faithfulness
 from cadlib.saliency.heatmap import Heatmap, raw_maps, surface
 from cadlib.taxonomy import CODES
@@ -39,11 +40,14 @@ class Trust:
     LEAST_STABLE.
 
     `faithfulness` is that of `cadlib.saliency.faithfulness`. `stability` is the mean correlation
-    with the maps of the image rotated and mirrored.
+    with the maps of the image rotated and mirrored. A map from random masks turns with the image:
+    for it, `stability` is the correlation expected with the map of other masks, and `by_masks` is
+    True.
     """
 
     faithfulness: float
     stability: float
+    by_masks: bool = False
 
     @property
     def readable(self) -> bool:
@@ -54,9 +58,12 @@ class Trust:
     def sentence(self) -> str:
         """Return the sentence for readers, "Do not interpret this map: …" where it is poor."""
         if self.readable:
+            condition = "when the image is rotated and mirrored"
+            if self.by_masks:
+                condition = "with other random masks"
             return (
                 "Hiding the highlighted regions changes the result, "
-                "and the map stays similar when the image is rotated and mirrored."
+                f"and the map stays similar {condition}."
             )
         reasons = " and ".join(self._reasons())
         return f"Do not interpret this map: {reasons}."
@@ -79,7 +86,10 @@ class Trust:
                 "than hiding random ones"
             )
         if not self._stable:
-            reasons.append("it changes when the image is rotated or mirrored")
+            condition = "when the image is rotated or mirrored"
+            if self.by_masks:
+                condition = "with other random masks"
+            reasons.append(f"it changes {condition}")
         return reasons
 
 
@@ -91,14 +101,10 @@ def trust(
 ) -> Trust:
     """Measure how far a heatmap of an image may be trusted as evidence for one diagnosis.
 
-    `code` is one of the eight. It takes fourteen passes of the network, for a method of gradients
-    two of them in torch.
+    `code` is one of the eight. It takes fourteen passes of the network, twelve for RISE.
     """
     target = CODES.index(code)
     pixels = to_pixels(image, model.record.input)
-    views = np.stack([turned(pixels, turn) for turn in VIEWS])
-    raw_view_maps = raw_maps(model, views, target, heatmap.method)
-    view_maps = [surface(raw, model.record, model.views) for raw in raw_view_maps]
     short_side_px = min(image.file_px)
     [faithful] = faithfulness(
         model,
@@ -107,6 +113,11 @@ def trust(
         [heatmap.values],
         target,
     )
+    if heatmap.repeatability is not None:
+        return Trust(float(faithful), heatmap.repeatability, by_masks=True)
+    views = np.stack([turned(pixels, turn) for turn in VIEWS])
+    raw_view_maps = raw_maps(model, views, target, heatmap.method)
+    view_maps = [surface(raw, model.record, model.views) for raw in raw_view_maps]
     stable = stability_of(heatmap.values, view_maps)
     return Trust(float(faithful), stable)
 
@@ -126,16 +137,3 @@ def stability_of(
         correlation = agreement(values, upright)
         correlations.append(correlation)
     return float(np.mean(correlations))
-
-
-def agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return Pearson's correlation of two maps over their places, -1 to 1.
-
-    It is NaN where a map is flat.
-    """
-    both_vary = np.ptp(first) > 0 and np.ptp(second) > 0
-    if not both_vary:
-        return math.nan
-    # A flat map has a standard deviation of 0, by which a correlation would be divided.
-    correlations = np.corrcoef(first.ravel(), second.ravel())
-    return float(correlations[0, 1])

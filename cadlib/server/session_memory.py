@@ -75,6 +75,11 @@ class Holding:
         with _guard:
             self._items.pop(key, None)
 
+    def has_derived(self, image: str, key: Hashable) -> bool:
+        """Return whether `derived` would return a stored value."""
+        with _guard:
+            return (image, key) in self._derived
+
     def derived(
         self,
         image: str,

@@ -51,7 +51,7 @@ from cadlib.ui.datasets import (
     typed_folder,
 )
 from cadlib.ui.downloads import downloads
-from cadlib.ui.evidence import evidence
+from cadlib.ui.evidence import complete_evidence, evidence
 from cadlib.ui.frame import INTENDED_USE, chart, page
 from cadlib.ui.harmless import card_html, plain, plain_rows
 from cadlib.ui.headline import headline
@@ -125,6 +125,7 @@ __all__ = [
     "choose_metrics",
     "chosen_case",
     "compare_models",
+    "complete_evidence",
     "confusion",
     "consequences",
     "dataset",

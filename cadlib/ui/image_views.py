@@ -1,7 +1,7 @@
 """Prepares images, saliency maps and overlays for the pages."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import streamlit as st
@@ -13,7 +13,8 @@ from cadlib.images import LesionImage, read_image
 from cadlib.images.synthetic import is_demo
 from cadlib.images.thumbnails import shrunk
 from cadlib.saliency import heatmap as heatmaps
-from cadlib.saliency.heatmap import METHODS, Heatmap, Method
+from cadlib.saliency.heatmap import METHODS, RISE, Heatmap, Method
+from cadlib.saliency.rise import RiseMaps
 from cadlib.saliency.test_time_views import Stability
 from cadlib.saliency.test_time_views import stability as stability_of
 from cadlib.taxonomy import CODES, diagnosis
@@ -56,6 +57,9 @@ def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> H
     usual_method = METHODS[0]
     if method == usual_method:
         return heatmap_of(model(), assessment, code)
+    if method == RISE:
+        maps = _rise_maps(image)
+        return heatmaps.rise_heatmap(model(), image, maps, code)
     if not method.class_specific:
         # Its map is the same for every diagnosis: one computation is enough.
         code = CODES[0]
@@ -67,6 +71,31 @@ def heatmap(assessment: Assessment, code: str, method: Method = METHODS[0]) -> H
         lambda: _explained(image, code, method.key),
         lambda heat: heat.values.nbytes,
     )
+
+
+def rise_is_ready(assessment: Assessment) -> bool:
+    """Return whether the maps by RISE of an image are computed already."""
+    image = assessment.image
+    return holding().has_derived(image.sha256, _rise_key(image))
+
+
+def _rise_maps(image: LesionImage) -> RiseMaps:
+    """Return the maps by RISE for all diagnoses, computed once."""
+    return holding().derived(
+        image.sha256,
+        _rise_key(image),
+        lambda: _computed_rise_maps(image),
+        lambda maps: maps.values.nbytes,
+    )
+
+
+def _computed_rise_maps(image: LesionImage) -> RiseMaps:
+    with st.spinner("Computing the saliency map …"):
+        return heatmaps.rise_maps(model(), image)
+
+
+def _rise_key(image: LesionImage) -> Hashable:
+    return ("rise", image.key, model().record.model_id)
 
 
 def stability(assessment: Assessment) -> Stability:

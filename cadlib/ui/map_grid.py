@@ -11,6 +11,7 @@ from cadlib.metrics.operating_point import two_digits
 from cadlib.saliency.heatmap import METHODS, Heatmap
 from cadlib.taxonomy import diagnosis
 from cadlib.ui.image_views import describe_heatmap, heatmap, overlay, side_by_side
+from cadlib.ui.models import default_method
 from cadlib.ui.text import mark
 from cadlib.ui.trust import trust, trust_line, trust_tile
 
@@ -51,7 +52,7 @@ class MapGrid:
         # The state may be from another image, with other diagnoses.
         if large is not None and large[0] in self.codes and large[1] in _BY_KEY:
             return large
-        return self.codes[0], METHODS[0].key
+        return self.codes[0], default_method().key
 
     def _compute_maps(self) -> dict[Place, Heatmap]:
         """Compute the map of each diagnosis by each method, with a progress bar."""

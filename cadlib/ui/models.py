@@ -18,6 +18,7 @@ from cadlib.model import metrics_file, record
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
 from cadlib.model.record import ModelRecord
+from cadlib.saliency.heatmap import METHODS, Method
 from cadlib.ui.text import plain
 
 DEFAULT_MODEL = "isic2019"
@@ -81,6 +82,17 @@ def model_metrics(name: str | None = None) -> Metrics | None:
     return metrics_file.read(_folder_of(name), name)
 
 
+def default_method() -> Method:
+    """Return the saliency method that is shown first: the most faithful one of the pages' model.
+
+    It is the first method where the model has no measured gain over it.
+    """
+    folder = _model_folder()
+    content = record.content_key(folder)
+    key = _default_method(str(folder), content)
+    return next(method for method in METHODS if method.key == key)
+
+
 def model_card(name: str | None = None) -> str:
     """Return a model's README.md as Markdown, that of the pages' model without a name."""
     folder = _folder_of(name)
@@ -141,3 +153,15 @@ def _model_folder() -> Path:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _load_model(folder: str, content: str) -> Model:  # noqa: ARG001
     return Model.load(folder)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _default_method(folder: str, content: str) -> str:  # noqa: ARG001
+    try:
+        metrics = metrics_file.read(Path(folder), None)
+    except CadError:
+        # The page of the metrics reports it.
+        metrics = None
+    if metrics is None or metrics.saliency is None:
+        return METHODS[0].key
+    return metrics.saliency.shown_first

@@ -65,13 +65,20 @@ def trust_tile(heat: Heatmap, measured: Trust | None) -> str:
 
 
 def trust_line(
-    place: DeltaGenerator, heat: Heatmap, measured: Trust | None, height_px: int = LINE_HEIGHT_PX
+    place: DeltaGenerator,
+    heat: Heatmap,
+    measured: Trust | None,
+    height_px: int = LINE_HEIGHT_PX,
+    waiting: str = "Checking this map …",
 ) -> None:
-    """Fill a place under a large map, an `st.empty()`; its height is the same before the checks."""
+    """Fill a place under a large map, an `st.empty()`; its height is the same before the checks.
+
+    `waiting` is what is written before them.
+    """
     with place.container(height=height_px, border=False, gap="xxsmall"):
         st.caption(about_the_map(heat, measured))
         if measured is None:
-            st.caption("Checking this map …")
+            st.caption(waiting)
         elif measured.readable:
             st.caption(measured.sentence)
         else:

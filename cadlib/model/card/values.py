@@ -77,7 +77,7 @@ def near_areas(metrics: "Metrics") -> NearAreas | None:
 
 @dataclass(frozen=True)
 class BestMap:
-    """The saliency method with the highest faithfulness, beside the default method.
+    """The saliency method with the highest faithfulness, beside the one of each prediction.
 
     `is_significant` is whether the whole 95 % interval of its gain is above 0.
     """
@@ -92,15 +92,8 @@ def best_map(metrics: "Metrics") -> BestMap | None:
     maps = metrics.saliency
     if maps is None:
         return None
-    # The first method is the default.
     default = next(iter(maps.gain))
-    method = maps.best
-    interval = maps.intervals.gain[method]
-    is_significant = False
-    if interval is not None:
-        low, _ = interval
-        is_significant = low > 0
-    return BestMap(method, default, is_significant)
+    return BestMap(maps.best, default, maps.best_is_significant)
 
 
 def degradations(metrics: "Metrics") -> list[str]:
