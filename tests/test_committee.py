@@ -54,6 +54,15 @@ def test_one_network_and_one_view_are_the_network_itself(images):
     assert np.array_equal(outputs.view_logits, outputs.logits[:, None])
 
 
+def test_the_same_networks_read_another_number_of_views(images):
+    all_members = members()
+    committee = Committee(all_members, views=8, average="probabilities")
+    expected = Committee(all_members, views=1, average="probabilities").run(images, SPEC)
+    found = committee.with_views(1).run(images, SPEC)
+    assert np.array_equal(found.logits, expected.logits)
+    assert not np.allclose(found.logits, committee.run(images, SPEC).logits, atol=1e-3)
+
+
 @pytest.mark.parametrize("average", ["logits", "probabilities"])
 @pytest.mark.parametrize("turn", TURNS)
 def test_turning_an_image_changes_nothing(images, average, turn):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cadlib.model.calibration import NO_BIAS, probabilities
+from cadlib.model.model import Model
 from cadlib.saliency.faithfulness import SHARES, blanked, blurred, faithfulness, skin_colour
 
 SIDE = 66
@@ -18,7 +19,7 @@ class PatchReader:
         self._weight = weight
         self.batches = []
 
-    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+    def see(self, pixels: np.ndarray, views: int | None = None) -> SimpleNamespace:
         self.batches.append(len(pixels))
         darkness = 1 - pixels[:, :HALF, :HALF].mean(axis=(1, 2, 3)) / np.mean(SKIN)
         return SimpleNamespace(
@@ -75,7 +76,7 @@ def test_maps_at_random_are_0_in_the_mean(picture):
 
 def test_a_map_is_unfaithful_where_blanking_its_peak_changes_nothing(picture):
     class Inverted(PatchReader):
-        def see(self, pixels):
+        def see(self, pixels, views=None):
             return SimpleNamespace(logits=-super().see(pixels).logits)
 
     assert scores_of(picture, spot(20, 20), model=Inverted())[0] < -0.5
@@ -93,6 +94,21 @@ def test_the_score_of_a_map_does_not_depend_on_its_batch(picture):
     assert scores_of(picture, *maps).tolist() == [
         scores_of(picture, single_map)[0] for single_map in maps
     ]
+
+
+def test_a_map_takes_one_view_of_each_variant(model, monkeypatch):
+    numbers = []
+    see = Model.see
+
+    def noted(self, pixels, views=None):
+        numbers.append(views)
+        return see(self, pixels, views)
+
+    monkeypatch.setattr(Model, "see", noted)
+    size_px = model.record.input.size_px
+    pixels = np.zeros((size_px, size_px, 3), np.uint8)
+    faithfulness(model, pixels, 600, [np.eye(size_px, dtype=np.float32)], 0)
+    assert numbers == [1]
 
 
 def test_blurred_regions_are_another_test(picture):

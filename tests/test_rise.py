@@ -12,7 +12,7 @@ from cadlib.images.turns import CHANGING_TURNS, turned, turned_back
 from cadlib.model.committee import Committee
 from cadlib.model.engine import Seen
 from cadlib.saliency.heatmap import RISE, explain
-from cadlib.saliency.rise import LEAST_SHOWN, MOST_SHOWN, N_MASKS, masks, model_answers, rise
+from cadlib.saliency.rise import MASKS, MaskSet, masks, model_answers, rise
 from cadlib.saliency.trust import trust
 
 SIDE = 48
@@ -41,11 +41,25 @@ def sees_darkness(pixels: np.ndarray) -> np.ndarray:
 
 def test_masks_show_shares_from_few_to_many():
     shown = masks(SIDE)
-    assert shown.shape == (N_MASKS, SIDE, SIDE)
+    assert shown.shape == (MASKS.n, SIDE, SIDE)
     assert shown.min() >= 0
     assert shown.max() <= 1
     shares = (shown > 0.5).mean(axis=(1, 2))
-    assert shares == pytest.approx(np.linspace(LEAST_SHOWN, MOST_SHOWN, N_MASKS), abs=0.001)
+    assert shares == pytest.approx(
+        np.linspace(MASKS.least_shown, MASKS.most_shown, MASKS.n), abs=0.001
+    )
+
+
+def test_more_masks_are_more_repeatable(picture):
+    rng = np.random.default_rng(0)
+
+    def unsure(pixels: np.ndarray) -> np.ndarray:
+        noisy = sees_darkness(pixels) * rng.uniform(0.2, 1, (len(pixels), 8))
+        return noisy / noisy.sum(axis=1, keepdims=True)
+
+    few = rise(unsure, picture, mask_set=MaskSet(n=8)).repeatability[0]
+    many = rise(unsure, picture, mask_set=MaskSet(n=80)).repeatability[0]
+    assert many > few
 
 
 def test_the_place_that_the_answer_depends_on_is_the_hottest(picture):
@@ -91,7 +105,7 @@ def test_how_much_is_visible_is_no_evidence_for_a_place(picture):
 
 
 def test_the_levels_of_networks_that_take_turns_are_no_evidence(picture):
-    levels = np.array([0.0, 3.0, -2.0])[np.arange(N_MASKS) % 3]
+    levels = np.array([0.0, 3.0, -2.0])[np.arange(MASKS.n) % 3]
 
     def answers(pixels: np.ndarray) -> np.ndarray:
         odds = 40 * darkness(pixels) - 2 + levels

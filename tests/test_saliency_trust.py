@@ -29,7 +29,7 @@ class DarknessReader:
         input=InputSpec(SIDE, "bicubic", (0.5,) * 3, (0.25,) * 3, symmetric=True),
     )
 
-    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+    def see(self, pixels: np.ndarray, views: int | None = None) -> SimpleNamespace:
         dark = (
             1 - pixels.reshape(len(pixels), CELLS, SIDE // CELLS, CELLS, -1).mean(axis=(2, 4)) / 255
         )
@@ -44,7 +44,7 @@ class DarknessReader:
 class CornerTalker(DarknessReader):
     """Always finds the evidence in the upper left corner, for every image and orientation."""
 
-    def see(self, pixels: np.ndarray) -> SimpleNamespace:
+    def see(self, pixels: np.ndarray, views: int | None = None) -> SimpleNamespace:
         outputs = super().see(pixels)
         outputs.evidence[:, 0] = 0
         outputs.evidence[:, 0, :3, :3] = 1

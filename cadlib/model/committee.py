@@ -64,6 +64,10 @@ class Committee:
         self.turns = TURNS[:views]
         self.average = average
 
+    def with_views(self, views: int) -> "Committee":
+        """Return the same networks for another number of views."""
+        return Committee(self.members, views, self.average)
+
     def run(self, pixels: Bytes, spec: preprocess.InputSpec) -> Outputs:
         """Run every network on every view of (N, S, S, 3) uint8 RGB, N at least 1."""
         images_in_pass = _PASS_VIEWS // len(self.turns)

@@ -321,9 +321,15 @@ class Model:
             predictions += self._predict_prepared(ready)
         return predictions
 
-    def see(self, pixels: Bytes) -> Outputs:
-        """Run the networks on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1."""
-        return self.committee.run(pixels, self.record.input)
+    def see(self, pixels: Bytes, views: int | None = None) -> Outputs:
+        """Run the networks on (N, S, S, 3) uint8 RGB of the model's input size, N at least 1.
+
+        `views` is the number of views that they read of each image, by default the model's own.
+        """
+        committee = self.committee
+        if views is not None:
+            committee = committee.with_views(views)
+        return committee.run(pixels, self.record.input)
 
     def calibrated(self, logits: NDArray[np.floating], short_side_px: ArrayLike) -> Doubles:
         """Return the probabilities of (N, 8) logits, (N, 8) float64.

@@ -26,22 +26,8 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Answers = Callable[[Pixels], Doubles]
-"""Returns the probabilities, (N_MASKS, 8), of (N_MASKS, S, S, 3) uint8 RGB."""
+"""Returns the probabilities, (N, 8), of (N, S, S, 3) uint8 RGB."""
 
-N_MASKS = 40
-"""Masks, each of which is used on all eight views of the image.
-
-On 24 validation images the faithfulness is 0.60 with 40 masks and 0.59 with 20. The similarity of
-the maps of two halves of the masks rises from 0.57 to 0.72."""
-REGION_SHARE = 0.1
-"""Standard deviation of the smoothing that makes the regions, as a share of the side.
-
-Smaller regions need more masks for a map that stays similar with other masks."""
-LEAST_SHOWN = 0.1
-MOST_SHOWN = 0.9
-"""Range of the share of the image that a mask shows.
-
-With one share for all masks, the faithfulness is lower by 0.05."""
 EDGE_STEEPNESS = 6.0
 LEAST_PROBABILITY = 1e-6
 """Smaller probabilities count as this one, because 0 has no log-odds."""
@@ -49,6 +35,24 @@ LEAST_CHANGE = 1e-6
 """Smaller differences of log-odds come from rounding."""
 _MARGIN_SHARE = 0.6
 """Margin around the noise that is cut off, because smoothing is different at an edge."""
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """How the masks are drawn; `benchmarks/rise.py` compares other values.
+
+    `n` is the number of masks, each of which is used on all eight views of the image.
+    `region_share` is the standard deviation of the smoothing that makes the regions, as a share of
+    the side. The masks show different shares of the image, from `least_shown` to `most_shown`.
+    """
+
+    n: int = 40
+    region_share: float = 0.1
+    least_shown: float = 0.1
+    most_shown: float = 0.9
+
+
+MASKS = MaskSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +70,20 @@ class RiseMaps:
     repeatability: Doubles
 
 
-def rise(answers: Answers, pixels: Pixels, n_networks: int = 1) -> RiseMaps:
+def rise(
+    answers: Answers,
+    pixels: Pixels,
+    n_networks: int = 1,
+    mask_set: MaskSet = MASKS,
+) -> RiseMaps:
     """Return the maps of an image, (S, S, 3) uint8 RGB of the model's input size.
 
-    `answers` is asked about the N_MASKS masked images of each of the eight views. If several
+    `answers` is asked about the masked images of each of the eight views in turn. If several
     networks take turns to answer, mask i is that of network i modulo `n_networks`. The set of
     masked images is the same for every rotated or mirrored view of an image, so the map turns with
     the image.
     """
-    shown = masks(len(pixels))
+    shown = masks(len(pixels), mask_set)
     skin = skin_colour(pixels).astype(np.float32)
     by_view = [_log_odds(answers, turned(pixels, turn), shown, skin) for turn in TURNS]
     log_odds = np.stack(by_view)
@@ -85,7 +94,7 @@ def rise(answers: Answers, pixels: Pixels, n_networks: int = 1) -> RiseMaps:
     # A rounding error is no evidence.
     same = np.ptp(log_odds, axis=(0, 1)) < LEAST_CHANGE
     log_odds[..., same] = 0
-    values = _slopes(log_odds, shown, np.arange(N_MASKS), n_networks)
+    values = _slopes(log_odds, shown, np.arange(len(shown)), n_networks)
     repeatability = _repeatability(log_odds, shown, n_networks)
     values.setflags(write=False)
     repeatability.setflags(write=False)
@@ -113,21 +122,21 @@ def model_answers(model: Model, short_side_px: int) -> Answers:
 
 
 @cache
-def masks(size_px: int) -> Floats:
-    """Return the masks of images of that side, (N_MASKS, S, S) float32: 0 hidden, 1 visible.
+def masks(size_px: int, mask_set: MaskSet = MASKS) -> Floats:
+    """Return the masks of images of that side, (N, S, S) float32: 0 hidden, 1 visible.
 
     They are the same at each call. Smoothed noise is cut at a level, so that each mask shows
-    another share of the image, from LEAST_SHOWN to MOST_SHOWN.
+    another share of the image.
     """
     rng = np.random.default_rng(0)
     margin = round(_MARGIN_SHARE * size_px)
     noise_px = size_px + 2 * margin
     inside = slice(margin, margin + size_px)
-    shares = np.linspace(LEAST_SHOWN, MOST_SHOWN, N_MASKS)
+    shares = np.linspace(mask_set.least_shown, mask_set.most_shown, mask_set.n)
     drawn = []
     for share in shares:
         noise = rng.standard_normal((noise_px, noise_px)).astype(np.float32)
-        smooth = cv2.GaussianBlur(noise, (0, 0), REGION_SHARE * size_px)
+        smooth = cv2.GaussianBlur(noise, (0, 0), mask_set.region_share * size_px)
         field = smooth[inside, inside]
         level = np.quantile(field, 1 - share)
         heights = (field - level) / field.std()
@@ -144,7 +153,7 @@ def _log_odds(
     shown: Floats,
     skin: Floats,
 ) -> Doubles:
-    """Return the log-odds of each diagnosis under each mask of a view, (N_MASKS, 8)."""
+    """Return the log-odds of each diagnosis under each mask of a view, (N, 8)."""
     visible = shown[..., None]
     painted = visible * view + (1 - visible) * skin
     masked = np.rint(painted).astype(np.uint8)
@@ -160,7 +169,7 @@ def _slopes(
     numbers: NDArray[np.int64],
     n_networks: int,
 ) -> Floats:
-    """Return the slope of (V, N_MASKS, 8) log-odds over the visibility of each place, (8, S, S).
+    """Return the slope of (V, N, 8) log-odds over the visibility of each place, (8, S, S).
 
     `numbers` are those of the masks that count. How much of the image a mask shows, wherever it is,
     is left out of both: else a place would get the credit for all that is visible with it. So is
@@ -199,7 +208,7 @@ def _without(predictors: Doubles, columns: NDArray[np.floating]) -> Doubles:
 
 def _repeatability(log_odds: Doubles, shown: Floats, n_networks: int) -> Doubles:
     """Return how similar maps would be with other masks, (8,), from the maps of two halves."""
-    numbers = np.arange(N_MASKS)
+    numbers = np.arange(len(shown))
     # Whole rounds of the networks, so that both halves have all of them and about the same shares.
     in_first = numbers // n_networks % 2 == 0
     first = _slopes(log_odds, shown, numbers[in_first], n_networks)

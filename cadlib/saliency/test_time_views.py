@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cadlib.images import LesionImage, preprocess
 from cadlib.images.turns import TURNS
 from cadlib.metrics import classification
-from cadlib.model.committee import Committee
 from cadlib.model.model import Model, Prediction
 
 
@@ -56,10 +55,8 @@ def stability(model: Model, image: LesionImage, prediction: Prediction) -> Stabi
     top = int(alone.argmax())
     if len(prediction.view_probabilities) == len(TURNS):
         return Stability(prediction.view_probabilities, top, averaged=True)
-    committee = model.committee
-    of_all_views = Committee(committee.members, len(TURNS), committee.average)
     pixels = preprocess.to_pixels(image, model.record.input)
-    outputs = of_all_views.run(pixels[None], model.record.input)
+    outputs = model.see(pixels[None], views=len(TURNS))
     short_side_px = min(image.file_px)
     probabilities = model.calibrated(outputs.view_logits[0], short_side_px)
     probabilities.flags.writeable = False
