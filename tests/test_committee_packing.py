@@ -19,10 +19,11 @@ from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
 from cadlib.metrics.classification import balanced_accuracy
 from cadlib.metrics.network_spread_table import NOT_MEASURED
+from cadlib.model import metrics_file
 from cadlib.model.audit_result import ROLE_IN_FOLDS, role_of
 from cadlib.model.model import Model
 from cadlib.model.out_of_fold import read_out_of_fold
-from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE
+from cadlib.model.record import CARD_FILE, OUT_OF_FOLD_FILE, SPLIT_FILE
 from cadlib.model.split import part_in_training
 from cadlib.model.verification import verify
 from cadlib.taxonomy import CODES, diagnosis
@@ -198,6 +199,17 @@ def test_the_file_of_out_of_fold_predictions_names_its_columns(committee):
     assert header == "image,fold," + ",".join(CODES)
 
 
+def test_the_card_compares_the_folds(committee):
+    card = (committee.folder / CARD_FILE).read_text(encoding="utf-8")
+    measured = metrics_file.measured(committee.folder, committee.record)
+    by_fold = measured.cross_validation
+    out_of_fold = read_out_of_fold(committee.folder)
+    counts = np.bincount(out_of_fold.folds)
+    assert [fold.n for fold in by_fold.folds] == counts.tolist()
+    assert "## Cross-validation" in card
+    assert f"| {FOLDS - 1} | {by_fold.folds[-1].backbone} | {counts[-1]} |" in card
+
+
 def logits_by_image(model, table) -> dict[str, np.ndarray]:
     outputs = model_outputs(model, table)
     return dict(zip(outputs.readable(table)["image"], outputs.logits, strict=True))
@@ -260,6 +272,8 @@ def test_a_sample_is_measured_by_networks_that_do_not_know_it(
 
 
 def test_calibrating_again_changes_nothing(committee, synthetic_dataset, capsys):
+    packed = metrics_file.measured(committee.folder, committee.record)
+    auc_over_folds = packed.cross_validation.mean("malignant_auc")
     assert main(["calibrate", *flags({"model": "three", "data": synthetic_dataset})]) == 0
     again = Model.load("three").record
     assert f"age, sex and site: {again.metadata.result}" in capsys.readouterr().out
@@ -267,6 +281,8 @@ def test_calibrating_again_changes_nothing(committee, synthetic_dataset, capsys)
     assert again.temperature.large == pytest.approx(committee.record.temperature.large, rel=1e-3)
     thresholds = [point.threshold for point in committee.record.operating_points]
     assert [p.threshold for p in again.operating_points] == pytest.approx(thresholds, abs=1e-3)
+    by_fold = metrics_file.measured(committee.folder, again).cross_validation
+    assert by_fold.mean("malignant_auc") == pytest.approx(auc_over_folds, abs=1e-3)
 
 
 def test_facts_are_tried_on_the_images_of_all_folds(committee, dataset):

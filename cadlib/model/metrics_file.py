@@ -24,6 +24,7 @@ from cadlib.metrics.conditions_schema import (
     SimilarCases,
     UnknownCounts,
 )
+from cadlib.metrics.cross_validation import CrossValidation
 from cadlib.metrics.operating_point import OperatingPoint
 from cadlib.metrics.summary_schema import (
     DataFacts,
@@ -72,6 +73,7 @@ class Metrics(SplitMetrics, frozen=True, kw_only=True):
     novelty: UnknownCounts | None = None
     novelty_proof: NoveltyProof | None = None
     across_archives: AcrossArchives | None = None
+    cross_validation: CrossValidation | None = None
 
 
 _SECTIONS = (
@@ -81,6 +83,7 @@ _SECTIONS = (
     "novelty",
     "novelty_proof",
     "across_archives",
+    "cross_validation",
 )
 """Fields of `Metrics` that an evaluation does not write."""
 

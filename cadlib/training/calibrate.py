@@ -3,6 +3,7 @@
 Training does that once; `calibrate` repeats it for an existing model, where the method has changed.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups
 from cadlib.evaluation import evaluate
 from cadlib.evaluation.model_outputs import model_outputs
-from cadlib.metrics import balanced_rule, classification, operating_point
+from cadlib.metrics import balanced_rule, classification, cross_validation, operating_point
 from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.cross_validation import CrossValidation
 from cadlib.metrics.operating_point import OperatingPoint
 from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary_schema import EvaluationMetrics
@@ -25,6 +27,7 @@ from cadlib.model.golden import golden_json
 from cadlib.model.metadata import run_trial
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
+from cadlib.model.out_of_fold import OutOfFold
 from cadlib.model.record import GOLDEN_FILE, ConformalSets, Quantiles
 from cadlib.progress import Progress, named, no_progress
 
@@ -70,6 +73,30 @@ def read_out(
         "metadata": run_trial(table, probabilities, labels, groups, calibration.SMALL_PX),
     }
     return fields, metrics
+
+
+def measure_folds(
+    table: pd.DataFrame,
+    out_of_fold: OutOfFold,
+    backbones: Sequence[str],
+    fields: Mapping[str, Any],
+) -> CrossValidation:
+    """Measure the network of each fold on the images that it was not trained on.
+
+    `table` has the images of `out_of_fold` in its order, and `backbones` the network of each fold.
+    `fields` are those that `read_out` returned.
+    """
+    temperature = fields["temperature"].of(short_sides(table))
+    probabilities = calibration.probabilities(out_of_fold.logits, temperature, fields["bias"])
+    labels = class_numbers(table["diagnosis"])
+    rule = fields["balanced_rule"]
+    return cross_validation.measure_folds(
+        out_of_fold.folds,
+        backbones,
+        labels,
+        probabilities,
+        rule,
+    )
 
 
 def _uncalibrated(logits: NDArray[np.floating]) -> Floats:
@@ -129,7 +156,23 @@ def calibrate(folder: Path, dataset: Dataset, progress: Progress = no_progress) 
         across_archives=former.across_archives,
         novelty=former.novelty,
         novelty_proof=former.novelty_proof,
+        cross_validation=_folds_of(model, table, outputs.logits, fields),
     )
     golden = golden_json(model.with_record(record))
     metrics_file.rewrite(folder, record, own, {GOLDEN_FILE: golden})
     return own
+
+
+def _folds_of(
+    model: Model,
+    table: pd.DataFrame,
+    logits: NDArray[np.float32],
+    fields: Mapping[str, Any],
+) -> CrossValidation | None:
+    """Return the metrics of each fold; None for a model that was not cross-validated."""
+    if not model.folds:
+        return None
+    folds = np.array([model.folds[image] for image in table["image"]], np.int64)
+    backbones = [member.backbone for member in model.record.members]
+    out_of_fold = OutOfFold(tuple(table["image"]), folds, logits)
+    return measure_folds(table, out_of_fold, backbones, fields)

@@ -39,7 +39,7 @@ from cadlib.model.record import (
 from cadlib.model.split import find_split
 from cadlib.progress import Progress, named, no_progress
 from cadlib.taxonomy import CODES
-from cadlib.training.calibrate import read_out
+from cadlib.training.calibrate import measure_folds, read_out
 from cadlib.training.packing import VIEWS, library_versions, write_aside
 
 _SAME = ("input", "data_licence", "intended_use", "known_limits")
@@ -240,7 +240,10 @@ def _measure(
     record = _record(folds[0].model.record, name, version, fields)
     facts = metrics_file.model_facts(record)
     of_split = metrics_file.split_metrics(msgspec.structs.replace(metrics, model=facts))
-    return out_of_fold, record, metrics_file.join_splits(of_split, None)
+    backbones = [fold.member.backbone for fold in folds]
+    by_fold = measure_folds(table, out_of_fold, backbones, fields)
+    joined = metrics_file.join_splits(of_split, None)
+    return out_of_fold, record, msgspec.structs.replace(joined, cross_validation=by_fold)
 
 
 def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOfFold:

@@ -88,6 +88,7 @@ def _templates() -> Environment:
         shown_name=shown_name,
         both_names=both_names,
         across_table=formats.across_table,
+        cross_validation_table=formats.cross_validation_table,
         saliency_table=formats.saliency_table,
         spread_images=images_text,
         spread_table=formats.spread_table,

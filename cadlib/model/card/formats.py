@@ -2,6 +2,7 @@
 
 from cadlib.metrics import operating_point
 from cadlib.metrics.conditions_schema import AcrossArchives, MapMetrics
+from cadlib.metrics.cross_validation import METRICS, CrossValidation
 from cadlib.metrics.network_spread_table import spread_rows
 from cadlib.metrics.summary_schema import SpreadMetrics
 from cadlib.metrics.tables import (
@@ -9,6 +10,7 @@ from cadlib.metrics.tables import (
     across_rows,
     change_text,
     markdown_table,
+    metric_text,
     saliency_rows,
     short_text,
     value_of,
@@ -102,4 +104,20 @@ def saliency_table(maps: MapMetrics) -> str:
 def spread_table(measured: SpreadMetrics) -> str:
     """Return how well the spread of the networks predicts errors as a table in Markdown."""
     head, *rows = spread_rows(measured)
+    return markdown_table(head, rows)
+
+
+def cross_validation_table(by_fold: CrossValidation) -> str:
+    """Return the metrics of each fold, their mean and standard deviation as a table in Markdown."""
+    head = ("fold", "network", "images", *(name.replace("_", " ") for name in METRICS))
+    rows = []
+    for fold in by_fold.folds:
+        values = [metric_text(getattr(fold, name)) for name in METRICS]
+        rows.append((str(fold.fold), fold.backbone, count(fold.n), *values))
+    summaries = []
+    for name in METRICS:
+        mean = metric_text(by_fold.mean(name))
+        deviation = metric_text(by_fold.deviation(name))
+        summaries.append(f"{mean} ({deviation})")
+    rows.append(("mean (standard deviation)", "", "", *summaries))
     return markdown_table(head, rows)
