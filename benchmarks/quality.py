@@ -210,7 +210,7 @@ def print_undamaged(large: pd.DataFrame, small: pd.DataFrame, n: int) -> Undamag
 def print_damaged(undamaged: Undamaged) -> list[float]:
     """Print how each damage is noticed; return the shares flagged from strength 3 on."""
     titles = "".join(f"{f'strength {strength}':>22}" for strength in STRENGTHS)
-    print(f"\n{'damage':<16}{'finding':<15}{'undamaged':>9}{titles}")
+    print(f"\n{'damage':<16}{'check':<15}{'undamaged':>9}{titles}")
     print(f"{'':<31}{'flagged':>9}" + f"{'flagged unread.   AUC':>22}" * len(STRENGTHS))
     flagged_strong = []
     for corruption in CORRUPTIONS:
