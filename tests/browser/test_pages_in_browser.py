@@ -67,7 +67,8 @@ def check_chart(page, expected) -> None:
 
 def explain_instead(page, code) -> None:
     """Select another diagnosis for the saliency map, and wait for the new map."""
-    heatmap = page.get_by_alt_text("Saliency map, Grad-CAM", exact=False)
+    # The slower map replaces the first one.
+    heatmap = page.get_by_alt_text("Saliency map, RISE", exact=False)
     heatmap.wait_for()
     before = heatmap.get_attribute("src")
     assert heatmap.evaluate("image => image.naturalWidth") > 100
@@ -113,7 +114,7 @@ def test_a_real_picture_is_dropped_read_explained_and_downloaded(server, page, m
     explain_instead(page, second)
 
     overlay = download_of(page, "Download overlay")
-    assert overlay.suggested_filename == f"ISIC_0000521_{second}_grad-cam.png"
+    assert overlay.suggested_filename == f"ISIC_0000521_{second}_rise.png"
     with Image.open(overlay.path()) as saved, Image.open(path) as original:
         assert (saved.format, saved.size) == ("PNG", original.size)
 
