@@ -49,6 +49,7 @@ from cadlib.saliency.trust import Trust
 from cadlib.server import session_memory
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui import models, session, trust
+from cadlib.ui.map_grid import GRID_METHODS
 from tests.model_folders import change_file, change_record
 from tests.page_content import mounted, tiles, words
 from tests.random_network import BACKBONE, SPEC, random_network
@@ -765,7 +766,7 @@ def test_saliency_shows_every_method_for_the_top_diagnoses_of_the_current_pictur
     assert not page.exception
     top = [code for code, _ in cases_of(page)[0].assessment.prediction.ranking()[:3]]
     maps = {str(button.key) for button in page.button if str(button.key).startswith("large-")}
-    assert maps == {f"large-{code}-{method.key}" for code in top for method in METHODS}
+    assert maps == {f"large-{code}-{method.key}" for code in top for method in GRID_METHODS}
     assert "not class-specific" in words(page)
     page.button(key=f"large-{top[2]}-layercam").click().run()
     large = [caption for caption in captions(page) if caption.startswith("LayerCAM")]
@@ -807,7 +808,7 @@ def test_every_map_shows_its_trust_and_a_poor_one_is_marked(page_with_poor_maps)
     assert not page.exception
     captions = [caption.value for caption in page.caption]
     tiles = [caption for caption in captions if "  \nfaithfulness " in caption]
-    assert len(tiles) == 3 * len(METHODS)
+    assert len(tiles) == 3 * len(GRID_METHODS)
     # Each map has its own peak, which stands in the first line.
     marked = [tile.partition("\n")[2] for tile in tiles if "do not interpret" in tile]
     warning = (
@@ -830,16 +831,16 @@ def test_a_map_is_measured_late_and_once(app, monkeypatch):
     # The Diagnose page shows one map.
     assert len(measured) == 1
     page.switch_page("pages/saliency.py").run()
-    assert len(measured) == 3 * len(METHODS)
+    assert len(measured) == 3 * len(GRID_METHODS)
     next(button for button in page.button if str(button.key).endswith("-layercam")).click().run()
-    assert len(measured) == 3 * len(METHODS)
+    assert len(measured) == 3 * len(GRID_METHODS)
 
 
 def test_saliency_takes_up_to_eight_diagnoses_and_none_is_no_error(app, lesion):
     page = drop(app.run(), ("one.png", lesion)).switch_page("pages/saliency.py").run()
     page.multiselect[0].set_value(list(CODES)).run()
     assert not page.exception
-    assert len([b for b in page.button if str(b.key).startswith("large-")]) == 8 * len(METHODS)
+    assert len([b for b in page.button if str(b.key).startswith("large-")]) == 8 * len(GRID_METHODS)
     page.multiselect[0].set_value([]).run()
     assert not page.exception
     assert "at least one" in page.info[0].value

@@ -18,7 +18,9 @@ from cadlib.ui.trust import trust, trust_line, trust_tile
 TILE_SIDE_PX = 360
 Place = tuple[str, str]
 """Diagnosis code and key of a method: the row and the column of a map."""
-_BY_KEY = {method.key: method for method in METHODS}
+GRID_METHODS = tuple(method for method in METHODS if method.key != "hirescam")
+"""Methods that have a column. The map of HiResCAM equals that of Grad-CAM."""
+_BY_KEY = {method.key: method for method in GRID_METHODS}
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,17 @@ class MapGrid:
         # The state may be from another image, with other diagnoses.
         if large is not None and large[0] in self.codes and large[1] in _BY_KEY:
             return large
-        return self.codes[0], default_method().key
+        shown_first = default_method().key
+        key = shown_first if shown_first in _BY_KEY else METHODS[0].key
+        return self.codes[0], key
 
     def _compute_maps(self) -> dict[Place, Heatmap]:
         """Compute the map of each diagnosis by each method, with a progress bar."""
         maps: dict[Place, Heatmap] = {}
-        total = len(self.codes) * len(METHODS)
+        total = len(self.codes) * len(GRID_METHODS)
         bar = st.empty()
         for code in self.codes:
-            for method in METHODS:
+            for method in GRID_METHODS:
                 done = len(maps)
                 bar.progress(done / total, f"Computing map {done + 1} of {total}")
                 maps[code, method.key] = heatmap(self.assessment, code, method)
@@ -78,7 +82,7 @@ class MapGrid:
         ranking = dict(self.assessment.prediction.ranking())
         probability = two_digits(ranking[code])
         grid.markdown(f"{mark(code)} **{code}** {diagnosis(code).name} {probability}")
-        return grid.columns(len(METHODS), wrap=False)
+        return grid.columns(len(GRID_METHODS), wrap=False)
 
     def _draw_tile(
         self,
@@ -144,9 +148,9 @@ def _enlarge(code: str, method: str) -> None:
 
 def _draw_method_names() -> None:
     """Draw the names of the methods above their columns."""
-    n_methods = len(METHODS)
+    n_methods = len(GRID_METHODS)
     columns = st.columns(n_methods, wrap=False)
-    method_columns = zip(columns, METHODS, strict=True)
+    method_columns = zip(columns, GRID_METHODS, strict=True)
     for column, method in method_columns:
         name = f"**{method.name}**"
         if not method.class_specific:
