@@ -798,7 +798,7 @@ def test_a_poor_map_has_a_warning_on_both_pages(page_with_poor_maps):
     assert not page.exception
     assert "Do not interpret this map: hiding the highlighted regions" in words(page)
     assert f"Grad-CAM for {diagnosis(top).name} · peak " in words(page)
-    page.button(key=f"large-{top}-hirescam").click().run()
+    page.button(key=f"large-{top}-grad-cam++").click().run()
     assert "Do not interpret this map" not in words(page)
     assert "· faithfulness 0.72 · stability 0.81" in words(page)
 

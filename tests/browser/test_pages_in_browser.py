@@ -291,7 +291,7 @@ def test_a_synthetic_lesion_reaches_the_saliency_page(server, page):
     page.get_by_role("button", name="Try a synthetic lesion").click()
     page.get_by_text("EigenCAM").first.wait_for()
     page.get_by_text("not class-specific").first.wait_for()
-    page.get_by_alt_text("HiResCAM for", exact=False).first.wait_for()
+    page.get_by_alt_text("RISE for", exact=False).first.wait_for()
 
 
 def test_the_dataset_page_filters_real_samples_and_opens_one(server, page, data_dir):
