@@ -11,7 +11,8 @@ ABOUT_MAPS = (
     "Each method has its own unit: compare colours down a column, between diagnoses, not across "
     "methods. A faint map is weak evidence. The frame marks the square that the network saw. "
     "Faithfulness: how much more the result changes when highlighted regions are hidden than when "
-    "the rest is hidden. Stability: how similar the map of the rotated and mirrored image is."
+    "the rest is hidden. Stability: how similar the map of the rotated and mirrored image is, "
+    "for RISE the map from other random masks."
 )
 
 
