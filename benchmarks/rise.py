@@ -3,7 +3,8 @@
 For images of the validation split, a few of each diagnosis, the map of the most probable diagnosis
 is made with each set of masks. The peer is Grad-CAM on the same images. The columns are the mean
 faithfulness with covered regions (`cadlib.saliency.faithfulness`), the lowest mean of a diagnosis,
-and the mean repeatability: how similar the map would be with other masks of that kind.
+the mean repeatability (how similar the map would be with other masks of that kind), and the median
+seconds for the maps of one image.
 
     python -m benchmarks.rise --data isic2019/
 
@@ -12,7 +13,8 @@ JSON object.
 """
 
 import argparse
-import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +56,20 @@ def choose_images(model: Model, data: Path, n_each: int) -> pd.DataFrame:
     return pd.concat(samples)
 
 
-def measure_image(model: Model, path: str) -> tuple[list[float], list[float]]:
-    """Return the faithfulness of each set's map and of the peer's, and the repeatability."""
+@dataclass(frozen=True)
+class ImageResult:
+    """The faithfulness of each set's map and of the peer's, and more about each set.
+
+    `seconds` are those of making the maps of all diagnoses.
+    """
+
+    faithfulness: list[float]
+    repeatability: list[float]
+    seconds: list[float]
+
+
+def measure_image(model: Model, path: str) -> ImageResult:
+    """Make the map of an image's most probable diagnosis with each set of masks."""
     image = read_image(path)
     pixels = to_pixels(image, model.record.input)
     short_side_px = min(image.file_px)
@@ -64,47 +78,55 @@ def measure_image(model: Model, path: str) -> tuple[list[float], list[float]]:
     target = int(probabilities.argmax())
     answers = model_answers(model, short_side_px)
     n_networks = len(model.committee.members)
-    maps = []
-    repeatable = []
+    of_sets = []
+    seconds = []
     for mask_set in MASK_SETS.values():
-        made = rise(answers, pixels, n_networks, mask_set)
-        values = np.maximum(made.values[target], 0)
-        maps.append(values)
-        repeatable.append(float(made.repeatability[target]))
-    evidence = outputs.evidence[0, target]
-    maps.append(surface(evidence, model.record, model.views))
-    faithful = faithfulness(model, pixels, short_side_px, maps, target)
-    return faithful.tolist(), repeatable
+        began = time.perf_counter()
+        of_sets.append(rise(answers, pixels, n_networks, mask_set))
+        seconds.append(time.perf_counter() - began)
+    maps = [np.maximum(made.values[target], 0) for made in of_sets]
+    peer = surface(outputs.evidence[0, target], model.record, model.views)
+    faithful = faithfulness(model, pixels, short_side_px, [*maps, peer], target)
+    return ImageResult(
+        faithfulness=faithful.tolist(),
+        repeatability=[float(made.repeatability[target]) for made in of_sets],
+        seconds=seconds,
+    )
 
 
-def print_table(
-    codes: "pd.Series[str]",
-    faithful: list[list[float]],
-    repeatable: list[list[float]],
-) -> dict[str, dict[str, float]]:
-    """Print a row for each set and for the peer; return its values."""
-    names = [*MASK_SETS, PEER]
-    by_image = pd.DataFrame(faithful, columns=names)
-    by_diagnosis = by_image.groupby(codes.to_numpy()).mean()
-    repeatability = pd.DataFrame(repeatable, columns=list(MASK_SETS)).mean()
+def summarise(codes: "pd.Series[str]", results: list[ImageResult]) -> pd.DataFrame:
+    """Return a row for each set and for the peer, with the columns of the table."""
+    faithful = pd.DataFrame(
+        [result.faithfulness for result in results],
+        columns=[*MASK_SETS, PEER],
+    )
+    repeatable = pd.DataFrame(
+        [result.repeatability for result in results],
+        columns=list(MASK_SETS),
+    )
+    seconds = pd.DataFrame(
+        [result.seconds for result in results],
+        columns=list(MASK_SETS),
+    )
+    by_diagnosis = faithful.groupby(codes.to_numpy()).mean()
+    columns = {
+        "faithfulness": faithful.mean(),
+        "lowest of a diagnosis": by_diagnosis.min(),
+        "repeatability": repeatable.mean(),
+        # The first image also waits for the masks.
+        "seconds": seconds.median(),
+    }
+    # The peer has no masks, and comes with each prediction.
+    return pd.DataFrame(columns).loc[faithful.columns]
+
+
+def print_table(table: pd.DataFrame) -> None:
+    """Print the rows of `summarise` with two digits."""
     rows = []
-    results = {}
-    for name in names:
-        values = {
-            "faithfulness": by_image[name].mean(),
-            "lowest_of_a_diagnosis": by_diagnosis[name].min(),
-        }
-        if name in MASK_SETS:
-            values["repeatability"] = repeatability[name]
-        rounded = {key: round(float(value), 2) for key, value in values.items()}
-        results[name] = rounded
-        last = str(rounded.get("repeatability", ""))
-        rows.append(
-            (name, f"{rounded['faithfulness']}", f"{rounded['lowest_of_a_diagnosis']}", last)
-        )
-    titles = ("maps", "faithfulness", "lowest of a diagnosis", "repeatability")
-    print(markdown_table(titles, rows))
-    return results
+    for name, values in table.iterrows():
+        cells = ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+        rows.append((str(name), *cells))
+    print(markdown_table(("maps", *table.columns), rows))
 
 
 def main() -> None:
@@ -116,15 +138,12 @@ def main() -> None:
     options = parser.parse_args()
     model = Model.load(options.model)
     table = choose_images(model, options.data, options.each)
-    faithful = []
-    repeatable = []
-    for path in table["path"]:
-        of_sets, of_masks = measure_image(model, path)
-        faithful.append(of_sets)
-        repeatable.append(of_masks)
+    results = [measure_image(model, path) for path in table["path"]]
     print(f"{len(table)} images\n")
-    results = print_table(table["diagnosis"], faithful, repeatable)
-    print(json.dumps(results))
+    summary = summarise(table["diagnosis"], results)
+    print_table(summary)
+    rounded = summary.round(3)
+    print(rounded.to_json(orient="index"))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ CAMS: dict[str, type[BaseCAM]] = {
     "eigencam": EigenCAM,
 }
 """Class of each method, by the key of `heatmap.METHODS`."""
+_IMAGES_IN_PASS = 8
 
 
 def raw_maps(
@@ -54,10 +55,12 @@ def logits_of(
     pixels: NDArray[np.uint8],
 ) -> NDArray[np.float32]:
     """Return the logits of a network for (N, S, S, 3) uint8 RGB, (N, 8)."""
-    array = to_array(pixels, record.input)
+    inputs = torch.from_numpy(to_array(pixels, record.input))
     with torch.inference_mode():
-        logits: NDArray[np.float32] = network(torch.from_numpy(array)).numpy()
-    return logits
+        # Small passes: their memory is used again, and large ones get new pages each time.
+        logits = [network(part) for part in torch.split(inputs, _IMAGES_IN_PASS)]
+        joined: NDArray[np.float32] = torch.cat(logits).numpy()
+    return joined
 
 
 def _maps_of(

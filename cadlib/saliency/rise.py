@@ -6,7 +6,6 @@ the images that show the region. Nothing inside the network is used, so the map 
 networks and views as well as for one.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -213,10 +212,9 @@ def _repeatability(log_odds: Doubles, shown: Floats, n_networks: int) -> Doubles
     in_first = numbers // n_networks % 2 == 0
     first = _slopes(log_odds, shown, numbers[in_first], n_networks)
     second = _slopes(log_odds, shown, numbers[~in_first], n_networks)
-    results = []
-    for one, other in zip(first, second, strict=True):
-        correlation = agreement(one, other)
-        # A negative correlation has no such extrapolation.
-        known = max(correlation, 0.0) if math.isfinite(correlation) else math.nan
-        results.append(2 * known / (1 + known))
-    return np.array(results)
+    halves = zip(first, second, strict=True)
+    correlations = np.array([agreement(*half) for half in halves])
+    # A negative correlation has no such extrapolation.
+    not_negative = np.maximum(correlations, 0)
+    stepped_up: Doubles = 2 * not_negative / (1 + not_negative)
+    return stepped_up

@@ -42,7 +42,6 @@ def render(record: ModelRecord, metrics: "Metrics") -> str:
             biases=values.biases(record),
             novelty_proof=values.novelty_proof(record, metrics),
             near_areas=values.near_areas(metrics),
-            best_map=values.best_map(metrics),
             degradations=values.degradations(metrics),
             archive_changes=values.archive_changes(metrics),
         )

@@ -75,27 +75,6 @@ def near_areas(metrics: "Metrics") -> NearAreas | None:
     return NearAreas(codes, methods)
 
 
-@dataclass(frozen=True)
-class BestMap:
-    """The saliency method with the highest faithfulness, beside the one of each prediction.
-
-    `is_significant` is whether the whole 95 % interval of its gain is above 0.
-    """
-
-    method: str
-    default: str
-    is_significant: bool
-
-
-def best_map(metrics: "Metrics") -> BestMap | None:
-    """Return the best saliency method; None where saliency maps were not measured."""
-    maps = metrics.saliency
-    if maps is None:
-        return None
-    default = next(iter(maps.gain))
-    return BestMap(maps.best, default, maps.best_is_significant)
-
-
 def degradations(metrics: "Metrics") -> list[str]:
     """Return the kinds of image degradation by their mean fall of balanced accuracy, worst first.
 
