@@ -27,7 +27,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
-from cadlib.data.age_bands import AGE_BANDS
+from cadlib.data.age_bands import age_bands
 from cadlib.data.dataset import open_dataset
 from cadlib.data.splits import read_split, select
 from cadlib.images.patient import design_of
@@ -39,6 +39,7 @@ from cadlib.model.golden import golden_json
 from cadlib.model.metadata import MetadataTrial, add_evidence
 from cadlib.model.metadata.acceptance import judge
 from cadlib.model.metadata.changes import (
+    ARCHIVE,
     METRICS,
     Difference,
     archives_of,
@@ -381,7 +382,7 @@ def print_ages(
         "with facts, the image's threshold": (facts_scores, image_threshold),
     }
     head("age", "n", "malignant", *columns)
-    for name, inside in age_bands(validation):
+    for name, inside in rows_by_age(validation):
         texts = []
         for scores, threshold in columns.values():
             sensitivity, specificity = classification.sensitivity_specificity(
@@ -395,13 +396,14 @@ def print_ages(
         row(name, f"{n:,}", f"{n_malignant:,}", *texts)
 
 
-def age_bands(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def rows_by_age(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield the name and the rows of all images, and of each age band."""
     yield "all", np.ones(len(images.labels), bool)
-    ages = images.table["age_approx"].astype("float64")
-    bands = pd.cut(ages, AGE_BANDS, right=False)
-    for band in bands.cat.categories:
-        yield str(band), (bands == band).to_numpy()
+    bands = age_bands(images.table["age_approx"])
+    names = bands.dropna().unique()
+    for name in sorted(names):
+        in_band = bands == name
+        yield name, in_band.to_numpy(bool, na_value=False)
 
 
 def trial_of(validation: Images, probabilities: Floats) -> MetadataTrial | None:
@@ -442,32 +444,52 @@ def write(folder: Path, validation: Images, probabilities: Floats) -> None:
     write_folder(folder, record, files)
 
 
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """The changes by a way, by part and metric, its (N, 8) probabilities, and the verdict."""
+
+    changes: Mapping[str, Mapping[str, Difference]]
+    probabilities: Floats
+    accepted: bool
+
+
+def effect_of(evidence: Floats, validation: Images, before: Floats) -> Effect:
+    """Return how (N, 8) evidence changes the (N, 8) probabilities of the validation images."""
+    after = add_evidence(before, evidence)
+    labels = validation.labels
+    lesions = validation.lesions
+    parts = parts_of(validation.table, SMALL_PX)
+    changes = compare(labels, before, after, lesions, parts)
+    by_age = compare_age_bands(validation.table, labels, before, after, lesions)
+    verdict = judge(changes, by_age)
+    return Effect(changes, after, verdict.accepted)
+
+
 def print_ways(training: Images, validation: Images, probabilities: Floats) -> dict[str, bool]:
     """Print how each way changes the metrics; return whether the rule accepts each."""
     parts = parts_of(validation.table, SMALL_PX)
     columns = shown_columns(parts)
-    titles = [f"{part.removeprefix('archive ')}: {metric}" for part, metric in columns]
+    titles = [f"{part.removeprefix(ARCHIVE)}: {metric}" for part, metric in columns]
     head("way", "accepted", *titles)
-    verdicts = {}
+    effects = {}
     for name, evidence in ways(training, validation, probabilities):
-        after = add_evidence(probabilities, evidence)
-        changes = compare(validation.labels, probabilities, after, validation.lesions, parts)
-        by_age = compare_age_bands(
-            validation.table,
-            validation.labels,
-            probabilities,
-            after,
-            validation.lesions,
-        )
-        verdicts[name] = judge(changes, by_age).accepted
-        texts = [cell(metric, changes[part][metric]) for part, metric in columns]
-        row(name, "yes" if verdicts[name] else "no", *texts)
-        if name == PRODUCT_WAY:
-            product_changes = changes
-            product_after = after
-    print_parts(product_changes, parts)
-    print_ages(validation, probabilities, product_after)
-    return verdicts
+        effect = effect_of(evidence, validation, probabilities)
+        effects[name] = effect
+        print_way(name, effect, columns)
+    product = effects[PRODUCT_WAY]
+    print_parts(product.changes, parts)
+    print_ages(validation, probabilities, product.probabilities)
+    return {name: effect.accepted for name, effect in effects.items()}
+
+
+def print_way(name: str, effect: Effect, columns: Iterable[tuple[str, str]]) -> None:
+    """Print the row of a way: its verdict, and the change in each column, a part and a metric."""
+    accepted = "yes" if effect.accepted else "no"
+    texts = []
+    for part, metric in columns:
+        change = effect.changes[part][metric]
+        texts.append(cell(metric, change))
+    row(name, accepted, *texts)
 
 
 def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
@@ -475,7 +497,7 @@ def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
     metrics = ("balanced_accuracy", "malignant_auc", "nll")
     columns = []
     for part in parts:
-        if not part.startswith("archive "):
+        if not part.startswith(ARCHIVE):
             continue
         for metric in metrics:
             column = (part, metric)
@@ -484,28 +506,41 @@ def shown_columns(parts: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def print_parts(
-    changes: Mapping[str, Mapping[str, Difference]], parts: Mapping[str, NDArray[np.bool_]]
+    changes: Mapping[str, Mapping[str, Difference]],
+    parts: Mapping[str, NDArray[np.bool_]],
 ) -> None:
     """Print how the way of the product changes every metric, in each part of the images."""
     head("images", "n", *METRICS)
     for part, metrics in changes.items():
         texts = [cell(name, metrics[name]) for name in METRICS]
-        row(part, f"{parts[part].sum():,}", *texts)
+        n = parts[part].sum()
+        row(part, f"{n:,}", *texts)
 
 
-def main() -> None:
-    """Compare and print."""
+def parsed_options() -> argparse.Namespace:
+    """Read the options of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of ISIC 2019 layout",
+    )
     parser.add_argument(
         "--predictions",
         type=Path,
         required=True,
         help="predictions.csv of the validation split",
     )
-    parser.add_argument("--split", type=Path, required=True, help="split.csv of the model")
+    parser.add_argument(
+        "--split",
+        type=Path,
+        required=True,
+        help="split.csv of the model",
+    )
     parser.add_argument(
         "--write",
         type=Path,
@@ -513,23 +548,41 @@ def main() -> None:
         help="folder of the model that made the predictions",
     )
     parser.add_argument(
-        "--rule", action="store_true", help="only print the verdict on the way of the product"
+        "--rule",
+        action="store_true",
+        help="only print the verdict on the way of the product",
     )
-    options = parser.parse_args()
-    table = open_dataset(options.data, verify=False).table
-    split = read_split(options.split)
-    training = images_of(select(table, split[split["split"] == "train"]))
-    validation = images_of(select(table, split[split["split"] == "validation"]))
-    predicted = pd.read_csv(options.predictions).set_index("image")
-    probabilities = predicted.loc[validation.table["image"], list(CODES)].to_numpy(np.float64)
+    return parser.parse_args()
 
+
+def read_parts(data: Path, split_file: Path) -> tuple[Images, Images]:
+    """Return the training images and the validation images of a split of a data set."""
+    table = open_dataset(data, verify=False).table
+    split = read_split(split_file)
+    training = select(table, split[split["split"] == "train"])
+    validation = select(table, split[split["split"] == "validation"])
+    return images_of(training), images_of(validation)
+
+
+def read_predictions(file: Path, images: Images) -> Floats:
+    """Return the (N, 8) probabilities of these images from a predictions.csv."""
+    predicted = pd.read_csv(file).set_index("image")
+    rows = predicted.loc[images.table["image"], list(CODES)]
+    return rows.to_numpy(np.float64)
+
+
+def main() -> None:
+    """Compare and print."""
+    options = parsed_options()
+    training, validation = read_parts(options.data, options.split)
+    probabilities = read_predictions(options.predictions, validation)
     if options.rule:
         print_rule(validation, probabilities)
         return
     if options.write:
         write(options.write, validation, probabilities)
-    compared = print_ways(training, validation, probabilities)
-    print(f"\n{json.dumps(compared)}")
+    accepted = print_ways(training, validation, probabilities)
+    print(f"\n{json.dumps(accepted)}")
 
 
 if __name__ == "__main__":
