@@ -490,7 +490,7 @@ def _interval_of(metric: Metric, drawn: Floats) -> Any:
     has_columns = metric.keys or metric.each
     # A single number becomes one column, so that all metrics take the same way.
     columns = drawn if has_columns else drawn[:, None]
-    ends = tuple(_percentiles(values) for values in columns.T)
+    ends = tuple(_distinct_ends(values) for values in columns.T)
     if metric.each:
         return ends
     if metric.keys:
@@ -498,24 +498,33 @@ def _interval_of(metric: Metric, drawn: Floats) -> Any:
     return ends[0]
 
 
-def _percentiles(values: Floats) -> tuple[float, float] | None:
-    """Return low and high end of the draws of one number; None where they give no interval."""
+def interval_ends(values: Floats) -> tuple[float, float] | None:
+    """Return low and high end of (D,) draws of a number; None where too few are defined."""
     defined_values = values[~np.isnan(values)]
     if len(defined_values) < DEFINED_SHARE * len(values):
         return None
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     quantiles = np.quantile(defined_values, tails)
     low, high = quantiles.round(4).tolist()
+    return low, high
+
+
+def _distinct_ends(values: Floats) -> tuple[float, float] | None:
+    """Return low and high end of the draws of one number; None where they give no interval."""
+    ends = interval_ends(values)
+    if ends is None:
+        return None
+    low, high = ends
     # Draws that all agree, such as those of four images that are all wrong, do not show how far
     # they are from the truth.
-    return (low, high) if low < high else None
+    return ends if low < high else None
 
 
 def _error_interval(gaps: Floats, drawn: Floats) -> tuple[float, float] | None:
     # Without an image no gap is defined.
     if np.isnan(gaps).any():
         return None
-    # As in `_percentiles`, draws that all agree do not show how far they are from the truth.
+    # As in `_distinct_ends`, draws that all agree do not show how far they are from the truth.
     all_agree = not (drawn != drawn[0]).any()
     if all_agree:
         return None

@@ -14,7 +14,7 @@ from cadlib.metrics.operating_point import (
     TARGET_SENSITIVITY,
     choose_thresholds,
 )
-from cadlib.metrics.summary import DEFINED_SHARE, DRAWS, LEVEL, bootstrap, mean_of
+from cadlib.metrics.summary import DRAWS, bootstrap, interval_ends, mean_of
 from cadlib.taxonomy import CODES
 
 # The import takes a third of a second, and reading a model does not need it.
@@ -228,23 +228,19 @@ def _differences(pairs: Mapping[str, _Pair], lesions: Labels, draws: int) -> dic
     differences = {}
     for name, pair in pairs.items():
         before, after = pair(None)
-        low, high = _ends(np.concatenate(drawn[name]))
-        differences[name] = Difference(_rounded(float(before)), _rounded(float(after)), low, high)
+        # Draws may all agree here: they do where no image changed.
+        ends = interval_ends(np.concatenate(drawn[name]))
+        low, high = ends or (None, None)
+        differences[name] = Difference(
+            before=_rounded(before),
+            after=_rounded(after),
+            low=low,
+            high=high,
+        )
     return differences
 
 
-def _ends(drawn: Floats) -> tuple[float | None, float | None]:
-    """Return low and high end of the draws of a change; None where too few are defined."""
-    defined = drawn[~np.isnan(drawn)]
-    least = DEFINED_SHARE * len(drawn)
-    if not len(defined) or len(defined) < least:
-        return None, None
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    low, high = np.quantile(defined, ends).round(4).tolist()
-    return low, high
-
-
-def _rounded(value: float) -> float | None:
+def _rounded(value: Floats) -> float | None:
     if np.isnan(value):
         return None
-    return round(value, 4)
+    return round(float(value), 4)
