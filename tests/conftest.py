@@ -276,10 +276,10 @@ def add_evidence_of_facts(folder):
         OperatingPoint(name, 0.123, 0.95, 0.5, 9, 9, "validation", PointIntervals(None, None))
         for name in TARGET_SENSITIVITY
     ]
-    better = {
-        name: Difference(0.5, 0.5 + 0.1 * sign, 0.1 * sign, 0.1 * sign)
-        for name, (_, sign) in METRICS.items()
-    }
+    better = {}
+    for name, metric in METRICS.items():
+        change = 0.1 * metric.direction
+        better[name] = Difference(0.5, 0.5 + change, change, change)
     trial = MetadataTrial({"archive A": better}, evidence, tuple(points))
     change_record(folder, {"metadata": msgspec.to_builtins(trial)})
 

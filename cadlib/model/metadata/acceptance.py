@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cadlib.model.metadata.changes import (
+    ALL,
     ARCHIVE,
     METRICS,
     BandDifferences,
@@ -10,18 +11,8 @@ from cadlib.model.metadata.changes import (
     Differences,
 )
 
-ALL = "all"
-"""The part of all images."""
 GAIN = "balanced_accuracy"
 """The metric that has to gain over all images."""
-METRIC_TITLES = {
-    "balanced_accuracy": "balanced accuracy",
-    "malignant_auc": "malignant AUC",
-    "melanoma_auc": "melanoma AUC",
-    "nll": "negative log-likelihood",
-    "ece": "calibration error (ECE)",
-    "specificity": "specificity at 0.95 sensitivity",
-}
 EARLIER_DECIDING = ("malignant_auc", "nll")
 """The metrics that had to gain in each archive by the rule of earlier versions."""
 
@@ -100,12 +91,12 @@ def _archive_harms(differences: Differences) -> list[str]:
         if not part.startswith(ARCHIVE):
             continue
         archive = part.removeprefix(ARCHIVE)
-        for name in METRICS:
+        for name, metric in METRICS.items():
             change = metrics[name]
             if change.verdict(name) == -1:
-                title = METRIC_TITLES[name]
                 sentences.append(
-                    f"In the archive {archive}, the {title} is significantly worse: {change.text}."
+                    f"In the archive {archive}, the {metric.title} is significantly worse: "
+                    f"{change.text}."
                 )
     return sentences
 

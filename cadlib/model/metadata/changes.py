@@ -1,6 +1,7 @@
 """Compares results with and without patient facts on the same images."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Parts = Mapping[str, NDArray[np.bool_]]
+ALL = "all"
+"""The part of all images."""
 ARCHIVE = "archive "
 """The name of a part that is an archive starts with this."""
+
+
+@dataclass(frozen=True)
+class ComparedMetric:
+    """A metric that facts can change.
+
+    `compute` takes labels, probabilities and weights. `direction` is 1 if more of it is better,
+    -1 if less is. `title` is its name in the text of a verdict.
+    """
+
+    title: str
+    compute: Callable[..., Floats]
+    direction: int
+
+
+_TARGET = TARGET_SENSITIVITY[DEFAULT_OPERATING_POINT]
 
 
 def _melanoma_auc(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -33,19 +52,42 @@ def _melanoma_auc(labels: Labels, probabilities: Floats, weights: Floats | None 
 
 
 def _specificity(labels: Labels, probabilities: Floats, weights: Floats | None = None) -> Floats:
-    target = TARGET_SENSITIVITY[DEFAULT_OPERATING_POINT]
-    return classification.malignant_specificity(labels, probabilities, target, weights)
+    return classification.malignant_specificity(labels, probabilities, _TARGET, weights)
 
 
-METRICS: dict[str, tuple[Callable[..., Floats], int]] = {
-    "balanced_accuracy": (classification.balanced_accuracy, 1),
-    "malignant_auc": (classification.malignant_auc, 1),
-    "melanoma_auc": (_melanoma_auc, 1),
-    "nll": (classification.negative_log_likelihood, -1),
-    "ece": (classification.expected_calibration_error, -1),
-    "specificity": (_specificity, 1),
+METRICS = {
+    "balanced_accuracy": ComparedMetric(
+        "balanced accuracy",
+        classification.balanced_accuracy,
+        direction=1,
+    ),
+    "malignant_auc": ComparedMetric(
+        "malignant AUC",
+        classification.malignant_auc,
+        direction=1,
+    ),
+    "melanoma_auc": ComparedMetric(
+        "melanoma AUC",
+        _melanoma_auc,
+        direction=1,
+    ),
+    "nll": ComparedMetric(
+        "negative log-likelihood",
+        classification.negative_log_likelihood,
+        direction=-1,
+    ),
+    "ece": ComparedMetric(
+        "calibration error (ECE)",
+        classification.expected_calibration_error,
+        direction=-1,
+    ),
+    "specificity": ComparedMetric(
+        f"specificity at {_TARGET} sensitivity",
+        _specificity,
+        direction=1,
+    ),
 }
-"""Name -> function that computes it, and whether more of it is better (1) or worse (-1).
+"""Key in a record -> the metric.
 
 The specificity is that at the target sensitivity of the default operating point, with a threshold
 chosen on the same images.
@@ -74,8 +116,7 @@ class Difference(JsonObject, frozen=True):
 
     def verdict(self, metric: str) -> int:
         """Return 1 where the whole interval is better, -1 where it is worse, else 0."""
-        _, direction = METRICS[metric]
-        return direction * self.side
+        return METRICS[metric].direction * self.side
 
     @property
     def text(self) -> str:
@@ -113,18 +154,18 @@ def compare(
     lesions: Labels,
     parts: Parts,
     draws: int = DRAWS,
-) -> dict[str, dict[str, Difference]]:
+) -> Differences:
     """Compare two sets of (N, 8) probabilities of the same images in each part that has images.
 
     Both sets use the same draws of lesions.
     """
-    differences: dict[str, dict[str, Difference]] = {}
+    differences: Differences = {}
     for part, inside in parts.items():
         if not inside.any():
             continue
         pairs = {}
-        for name, (compute, _) in METRICS.items():
-            pairs[name] = _pair(compute, labels[inside], before[inside], after[inside])
+        for name, metric in METRICS.items():
+            pairs[name] = _pair(metric.compute, labels[inside], before[inside], after[inside])
         differences[part] = _differences(pairs, lesions[inside], draws)
     return differences
 
@@ -181,7 +222,7 @@ def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, NDArray[np.
     short_sides = table[["width_px", "height_px"]].min(axis=1)
     # An image of unknown size is NaN, which is in neither of the two parts.
     short = short_sides.to_numpy(np.float64, na_value=np.nan)
-    parts = {"all": np.ones(len(table), bool)}
+    parts = {ALL: np.ones(len(table), bool)}
     for name in np.unique(archives):
         parts[f"{ARCHIVE}{name}"] = archives == name
     parts[f"short side ≥ {short_side_px} px"] = short >= short_side_px
