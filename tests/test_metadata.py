@@ -22,7 +22,7 @@ from cadlib.model.metadata import (
     add_evidence,
     run_trial,
 )
-from cadlib.model.metadata.acceptance import helps, judge
+from cadlib.model.metadata.acceptance import accepted_by_earlier_rule, judge
 from cadlib.model.metadata.changes import (
     METRICS,
     Difference,
@@ -542,7 +542,7 @@ def test_a_size_alone_cannot_reject_the_facts():
 def test_the_earlier_rule_keeps_metadata_that_helps_in_every_archive_and_harms_nowhere(
     differences, expected
 ):
-    assert helps(differences) is expected
+    assert accepted_by_earlier_rule(differences) is expected
     # A record without age bands is of this rule.
     if expected:
         assert MetadataTrial(differences, EVIDENCE.table, ()).evidence == EVIDENCE

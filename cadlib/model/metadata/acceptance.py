@@ -33,10 +33,13 @@ def judge(differences: Differences, age_bands: BandDifferences) -> Verdict:
     whole 95 % interval over lesions is on one side of 0.
     """
     gain = _gain(differences)
-    gains = gain is not None and gain.verdict(GAIN) == 1
+    has_gain = gain is not None and gain.verdict(GAIN) == 1
     harms = [*_archive_harms(differences), *_age_harms(age_bands)]
-    accepted = gains and not harms
-    sentences = ["Accepted." if accepted else "Rejected.", _gain_sentence(gain)]
+    accepted = has_gain and not harms
+    sentences = ["Accepted." if accepted else "Rejected."]
+    significance = "significantly better" if has_gain else "not significantly better"
+    change = "not defined" if gain is None else gain.text
+    sentences.append(f"Over all images, the balanced accuracy is {significance}: {change}.")
     if harms:
         sentences += harms
     else:
@@ -46,11 +49,11 @@ def judge(differences: Differences, age_bands: BandDifferences) -> Verdict:
     return Verdict(accepted, " ".join(sentences))
 
 
-def helps(differences: Differences) -> bool:
-    """Return whether facts are accepted by the rule of earlier versions.
+def accepted_by_earlier_rule(differences: Differences) -> bool:
+    """Return whether the facts are accepted by the rule of earlier versions.
 
-    They had to help in every archive, where AUC or likelihood is significantly better, and to harm
-    in no part, where any metric is significantly worse.
+    In every archive, the malignant AUC or the likelihood had to be significantly better. No metric
+    could be significantly worse in any part.
     """
     archives = []
     for part, metrics in differences.items():
@@ -75,13 +78,6 @@ def _gain(differences: Differences) -> Difference | None:
     """Return the change of the balanced accuracy over all images; None where it is missing."""
     metrics = differences.get(ALL)
     return None if metrics is None else metrics[GAIN]
-
-
-def _gain_sentence(gain: Difference | None) -> str:
-    text = "not defined" if gain is None else gain.text
-    is_significant = gain is not None and gain.side == 1
-    significance = "significantly better" if is_significant else "not significantly better"
-    return f"Over all images, the balanced accuracy is {significance}: {text}."
 
 
 def _archive_harms(differences: Differences) -> list[str]:

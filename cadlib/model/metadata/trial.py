@@ -15,7 +15,7 @@ from cadlib.metrics import classification
 from cadlib.metrics.classification import Floats, Labels
 from cadlib.metrics.operating_point import OperatingPoint, choose_thresholds
 from cadlib.metrics.summary import measured_point
-from cadlib.model.metadata.acceptance import helps, judge
+from cadlib.model.metadata.acceptance import accepted_by_earlier_rule, judge
 from cadlib.model.metadata.changes import (
     METRICS,
     Difference,
@@ -69,7 +69,7 @@ class MetadataTrial(JsonObject, frozen=True, dict=True):
     def _accepted(self) -> bool:
         """Return whether the metrics allow the evidence, by the rule of their version."""
         if self.age_bands is UNSET:
-            return helps(self.differences)
+            return accepted_by_earlier_rule(self.differences)
         return judge(self.differences, self.age_bands).accepted
 
     @cached_property
