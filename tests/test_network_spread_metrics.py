@@ -184,14 +184,14 @@ def small_sample(codes, malignant):
 
 
 def test_borderline_results_by_hand():
-    measured = small_sample([NV, MEL, MEL, NV], [False, True, True, False])
-    # The second and the third are borderline; the second is missed, the fourth referred wrongly.
+    measured = small_sample([NV, MEL, MEL, MEL], [False, True, True, True])
+    # The second and the third are borderline, and the second is missed.
     borderline = measured.borderline
     assert (borderline.n, borderline.share) == (2, 0.5)
-    assert (borderline.error_rate, borderline.error_rate_of_others) == (0.5, 0.5)
-    assert measured.wrong_decisions == 2
+    assert (borderline.error_rate, borderline.error_rate_of_others) == (0.5, 0.0)
+    assert measured.wrong_decisions == 1
     # The third is referred, but its top diagnosis is a nevus.
-    assert measured.wrong_diagnoses == 3
+    assert measured.wrong_diagnoses == 2
 
 
 def test_an_image_without_a_diagnosis_counts_for_the_decision_alone():
@@ -208,6 +208,20 @@ def test_without_an_error_no_area_is_defined_and_the_table_says_so():
     assert measured.aurc.spread is not None
     rows = spread_rows(measured)
     assert rows[1][1:] == ("not defined", "not defined", "not defined")
+
+
+def test_each_row_of_the_table_shows_spread_then_peer_then_difference(sample):
+    measured = measure_spread(*sample[:3], 0.3, sample[3], draws=50)
+    _, decision, _, area, _, by_90, *_ = spread_rows(measured)
+    rows = {decision: measured.decision_auroc, area: measured.aurc}
+    for row, pair in rows.items():
+        shown = [text.split()[0] for text in row[1:]]
+        assert shown == [f"{pair.spread:.3f}", f"{pair.peer:.3f}", f"{pair.difference:+.3f}"]
+        assert shown[0] != shown[1]
+    shown = [text.split()[0] for text in by_90[1:3]]
+    curve = measured.risk_coverage
+    assert shown == [f"{curve.spread['0.90']:.3f}", f"{curve.peer['0.90']:.3f}"]
+    assert shown[0] != shown[1]
 
 
 def test_the_table_shows_the_metrics_and_the_images_left_out():
