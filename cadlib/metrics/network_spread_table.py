@@ -1,6 +1,11 @@
 """Formats how well the spread of the networks predicts errors."""
 
-from cadlib.metrics.summary_schema import NetworkSpread, SpreadAndPeer, SpreadMetrics
+from cadlib.metrics.summary_schema import (
+    NetworkSpread,
+    RiskCoverage,
+    SpreadAndPeer,
+    SpreadMetrics,
+)
 from cadlib.metrics.tables import Row, aligned, change_text, metric_text
 
 SHOWN_COVERAGES = ("1.00", "0.90", "0.80", "0.70", "0.50")
@@ -21,25 +26,20 @@ MEASURES = (
 
 def spread_table(spread: NetworkSpread) -> str:
     """Return the metrics as aligned text, or why there are none."""
-    if spread.unseen is None:
-        return NOT_MEASURED
-    return "\n".join(
-        [
-            f"spread of the {spread.networks} networks on {images_text(spread)}",
-            aligned(spread_rows(spread.unseen)),
-            borderline_text(spread.unseen),
-        ]
-    )
-
-
-def images_text(spread: NetworkSpread) -> str:
-    """Return how many images were measured and how many were left out."""
-    # Without such an image, nothing is measured.
-    assert spread.unseen is not None
     measured = spread.unseen
+    if measured is None:
+        return NOT_MEASURED
+    images = images_text(measured, spread.trained_on)
+    title = f"spread of the {spread.networks} networks on {images}"
+    rows = aligned(spread_rows(measured))
+    return "\n".join([title, rows, borderline_text(measured)])
+
+
+def images_text(measured: SpreadMetrics, n_trained_on: int) -> str:
+    """Return how many images were measured and how many were left out."""
     text = f"{measured.n:,} images of {measured.n_lesions:,} lesions that no network was trained on"
-    if spread.trained_on:
-        return f"{text} ({spread.trained_on:,} other images left out)"
+    if n_trained_on:
+        return f"{text} ({n_trained_on:,} other images left out)"
     return text
 
 
@@ -47,14 +47,18 @@ def spread_rows(measured: SpreadMetrics) -> list[Row]:
     """Return a head and a row for each metric: spread, peer and their difference as text."""
     decisions = f"{measured.wrong_decisions:,} of {measured.n:,}"
     diagnoses = f"{measured.wrong_diagnoses:,} of {measured.n_diagnosed:,}"
-    curve = measured.risk_coverage
-    ends = curve.intervals
-    rows: list[Row] = [
+    return [
         ("metric", "spread (95 % CI)", "peer (95 % CI)", "difference (95 % CI)"),
         _pair(f"AUROC, wrong decision ({decisions})", measured.decision_auroc),
         _pair(f"AUROC, wrong top diagnosis ({diagnoses})", measured.diagnosis_auroc),
         _pair("area under the risk-coverage curve (lower is better)", measured.aurc),
+        *_coverage_rows(measured.risk_coverage),
     ]
+
+
+def _coverage_rows(curve: RiskCoverage) -> list[Row]:
+    ends = curve.intervals
+    rows: list[Row] = []
     for coverage in SHOWN_COVERAGES:
         percent = round(100 * float(coverage))
         images = "all images" if percent == 100 else f"the {percent} % most certain images"
