@@ -1,7 +1,7 @@
 """Measures the spread of a model's networks on images that are new.
 
-An image is new if no network was trained on it. A network is surer of an image that it was trained
-on, so that the spread is not the one of a new image. These images are left out.
+An image is new if no network was trained on it. A network is more certain of images that it
+was trained on, so these are left out.
 """
 
 import numpy as np
@@ -31,8 +31,8 @@ def network_spread(
 ) -> NetworkSpread | None:
     """Return how well the spread predicts errors; None for a model of one network.
 
-    `outputs` has a row for each row of `table`, a data set's. Images without a label do not count.
-    The model's `evidence` from patient data is added if it is passed.
+    `table` is that of a data set, and `outputs` has the same rows. Images without a label do not
+    count. The `evidence` of patient facts, if passed, is added to all probabilities.
     """
     n_networks = len(model.record.members)
     if n_networks == 1:

@@ -129,7 +129,8 @@ def risk_at_coverages(
     risks = []
     for error_row, remaining_row in zip(error_rows, remaining_rows, strict=True):
         wanted = np.array(COVERAGES) * remaining_row[-1]
-        risks.append(ratio(np.interp(wanted, remaining_row, error_row), wanted))
+        wanted_errors = np.interp(wanted, remaining_row, error_row)
+        risks.append(ratio(wanted_errors, wanted))
     shaped: Floats = np.array(risks).reshape(*leading_shape, len(COVERAGES))
     return shaped
 
@@ -226,7 +227,7 @@ def _of_decisions(
             error_rate_of_others=rate_ends["outside"],
         ),
     )
-    return {"decision_auroc": _stored_pair("auroc", values, ends), "borderline": stored}
+    return {"decision_auroc": _stored_pair(values["auroc"], ends["auroc"]), "borderline": stored}
 
 
 def _of_diagnoses(diagnoses: _Ranking, groups: Labels, draws: int) -> dict[str, Any]:
@@ -244,8 +245,8 @@ def _of_diagnoses(diagnoses: _Ranking, groups: Labels, draws: int) -> dict[str, 
         intervals=RiskCoverageIntervals(spread=ends["by_spread"], peer=ends["by_peer"]),
     )
     return {
-        "diagnosis_auroc": _stored_pair("auroc", values, ends),
-        "aurc": _stored_pair("aurc", values, ends),
+        "diagnosis_auroc": _stored_pair(values["auroc"], ends["auroc"]),
+        "aurc": _stored_pair(values["aurc"], ends["aurc"]),
         "risk_coverage": curve,
     }
 
@@ -256,7 +257,8 @@ def _pair(compute: Callable[..., Floats], ranking: _Ranking) -> Callable[..., Fl
     def both(_: Labels, __: Floats, weights: Floats | None = None) -> Floats:
         spread = compute(ranking.spread, ranking.wrong, weights)
         peer = compute(ranking.peer, ranking.wrong, weights)
-        return np.stack([spread, peer, spread - peer], axis=-1)
+        difference = spread - peer
+        return np.stack([spread, peer, difference], axis=-1)
 
     return both
 
@@ -281,5 +283,6 @@ def _measured(
     return measured(metrics, groups, no_probabilities, groups, draws)
 
 
-def _stored_pair(name: str, values: dict[str, Any], ends: dict[str, Any]) -> SpreadAndPeer:
-    return SpreadAndPeer(**values[name], intervals=SpreadAndPeerIntervals(**ends[name]))
+def _stored_pair(values: dict[str, Any], ends: dict[str, Any]) -> SpreadAndPeer:
+    intervals = SpreadAndPeerIntervals(**ends)
+    return SpreadAndPeer(**values, intervals=intervals)
