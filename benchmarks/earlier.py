@@ -40,6 +40,7 @@ from cadlib.network.backbones import build, load_arrays
 from cadlib.taxonomy import CODES
 
 BATCH_SIZE = 64
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,32 +71,51 @@ class Earlier:
         It is one number in the first models.
         """
         temperature = self.record["temperature"]
-        if isinstance(temperature, dict):
-            return calibration.Temperature(**temperature).of(short_side_px)
-        return temperature
+        by_size = isinstance(temperature, dict)
+        if not by_size:
+            return temperature
+        stored = calibration.Temperature(**temperature)
+        return stored.of(short_side_px)
 
     @torch.inference_mode()
-    def logits(self, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float64]:
+    def logits(
+        self,
+        pixels: NDArray[np.uint8],
+        spec: InputSpec,
+    ) -> NDArray[np.float64]:
         """Run the network on (N, S, S, 3) uint8 RGB."""
-        network = build(self.record["backbone"], spec.size_px)
-        load_arrays(network, weights.unpack(self.weights))
-        network.eval().to(memory_format=torch.channels_last)
+        backbone = self.record["backbone"]
+        network = build(backbone, spec.size_px)
+        arrays = weights.unpack(self.weights)
+        load_arrays(network, arrays)
+        network.eval()
+        network.to(memory_format=torch.channels_last)
         outputs = []
         for first in range(0, len(pixels), BATCH_SIZE):
-            batch = np.array(pixels[first : first + BATCH_SIZE])
-            inputs = torch.from_numpy(to_array(batch, spec))
-            outputs.append(network(inputs).numpy())
-        return np.concatenate(outputs).astype(np.float64)
+            end = first + BATCH_SIZE
+            batch = np.array(pixels[first:end])
+            values = to_array(batch, spec)
+            inputs = torch.from_numpy(values)
+            output = network(inputs)
+            outputs.append(output.numpy())
+        joined = np.concatenate(outputs)
+        return joined.astype(np.float64)
 
 
 def read_file(place: str, name: str) -> bytes:
     """Return a file of a model's folder or commit; nothing where it is missing."""
     folder = Path(place)
-    if not folder.is_dir():
-        line = ["git", "show", f"{place}:models/isic2019/{name}"]
-        return subprocess.run(line, capture_output=True, check=False).stdout
-    path = folder / name
-    return path.read_bytes() if path.exists() else b""
+    if folder.is_dir():
+        path = folder / name
+        return path.read_bytes() if path.exists() else b""
+    object_name = f"{place}:models/isic2019/{name}"
+    line = ["git", "show", object_name]
+    ended = subprocess.run(
+        line,
+        capture_output=True,
+        check=False,
+    )
+    return ended.stdout
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,94 +123,185 @@ class Images:
     """The measured images: their table, and labels, lesions and whether they are large, (N,)."""
 
     table: pd.DataFrame
-    labels: NDArray[np.int64]
-    lesions: NDArray[np.int64]
+    labels: Labels
+    lesions: Labels
     large: NDArray[np.bool_]
 
 
-def choose_images(data: Path, split: Path, trained: set[str]) -> Images:
+def choose_images(
+    data: Path,
+    split: Path,
+    trained: set[str],
+) -> Images:
     """Return the validation images of a split that no model was trained on."""
-    rows = read_split(split).set_index("image")
+    rows = read_split(split)
+    rows = rows.set_index("image")
     in_validation = rows["split"] == "validation"
-    rows = rows[in_validation & ~rows.index.isin(trained)]
-    table = open_dataset(data, verify=False).table
-    is_chosen = table["image"].isin(rows.index) & table["diagnosis"].isin(CODES)
-    table = table[is_chosen].reset_index(drop=True)
-    labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
-    groups = rows["lesion_group"].loc[table["image"]]
-    _, lesions = np.unique(groups, return_inverse=True)
-    large = short_sides(table) >= calibration.SMALL_PX
+    was_trained = rows.index.isin(trained)
+    rows = rows[in_validation & ~was_trained]
+    dataset = open_dataset(data, verify=False)
+    table = dataset.table
+    in_rows = table["image"].isin(rows.index)
+    has_class = table["diagnosis"].isin(CODES)
+    table = table[in_rows & has_class]
+    table = table.reset_index(drop=True)
+    numbers = table["diagnosis"].map(CODES.index)
+    labels = numbers.to_numpy(np.int64)
+    groups = rows["lesion_group"]
+    groups_of_images = groups.loc[table["image"]]
+    _, lesions = np.unique(groups_of_images, return_inverse=True)
+    sides_px = short_sides(table)
+    large = sides_px >= calibration.SMALL_PX
     return Images(table, labels, lesions, large)
 
 
 def trained_images(models: list[Earlier], files: list[Path]) -> set[str]:
     """Return the training images of all models, by their own splits and by `files`."""
-    own_splits = [io.BytesIO(model.split) for model in models if model.split]
+    with_split = [model for model in models if model.split]
+    own_splits = [io.BytesIO(model.split) for model in with_split]
     images: set[str] = set()
     for source in (*files, *own_splits):
         split = pd.read_csv(source)
-        images.update(split.loc[split["split"] == "train", "image"])
+        in_training = split["split"] == "train"
+        trained = split.loc[in_training, "image"]
+        images.update(trained)
     return images
 
 
-def print_metrics(name: str, logits: NDArray, temperature: float | NDArray, images: Images) -> None:
+def print_metrics(
+    name: str,
+    logits: NDArray,
+    temperature: float | NDArray,
+    images: Images,
+) -> None:
     """Print the metrics of one model on all images and on the large ones."""
-    probabilities = calibration.probabilities(logits, temperature, calibration.NO_BIAS)
-    every = np.ones(len(images.labels), bool)
-    for part, rows in (("all", every), (">= 150 px", images.large)):
+    n_images = len(images.labels)
+    parts = {
+        "all": np.ones(n_images, bool),
+        ">= 150 px": images.large,
+    }
+    probabilities = calibration.probabilities(
+        logits,
+        temperature,
+        calibration.NO_BIAS,
+    )
+    for part, rows in parts.items():
         labels = images.labels[rows]
-        summary = summarise(labels, probabilities[rows], images.lesions[rows])
-        log_likelihoods = log_softmax(logits[rows], axis=1)[np.arange(len(labels)), labels]
-        nll = -log_likelihoods.mean()
+        summary = summarise(
+            labels,
+            probabilities[rows],
+            images.lesions[rows],
+        )
+        nll = mean_nll(labels, logits[rows])
         metrics = metrics_text(summary)
-        print(f"{name}, {part}, n = {len(labels):,}: {metrics}, nll {nll:.3f}", flush=True)
+        title = f"{name}, {part}, n = {len(labels):,}"
+        print(f"{title}: {metrics}, nll {nll:.3f}", flush=True)
+
+
+def mean_nll(
+    labels: Labels,
+    logits: NDArray,
+) -> float:
+    """Return the mean negative log-likelihood of the labels."""
+    log_probabilities = log_softmax(logits, axis=1)
+    rows = np.arange(len(labels))
+    log_likelihoods = log_probabilities[rows, labels]
+    mean: float = log_likelihoods.mean()
+    return -mean
 
 
 def metrics_text(summary: FullSummary) -> str:
     """Return three metrics with their intervals."""
     intervals = summary.intervals
     metrics = (
-        ("BA", summary.balanced_accuracy, intervals.balanced_accuracy),
-        ("malignant AUC", summary.malignant_auc, intervals.malignant_auc),
-        ("melanoma AUC", summary.auc["MEL"], intervals.auc["MEL"]),
+        (
+            "BA",
+            summary.balanced_accuracy,
+            intervals.balanced_accuracy,
+        ),
+        (
+            "malignant AUC",
+            summary.malignant_auc,
+            intervals.malignant_auc,
+        ),
+        (
+            "melanoma AUC",
+            summary.auc["MEL"],
+            intervals.auc["MEL"],
+        ),
     )
     return ", ".join(f"{title} {value:.3f} {interval}" for title, value, interval in metrics)
 
 
-def compare(models: list[Earlier], images: Images, side_px: int | None) -> None:
+def input_of(model: Earlier, side_px: int | None) -> InputSpec:
+    """Return the input of a model, at another side if one is named."""
+    record_input = model.record["input"]
+    spec = msgspec.convert(record_input, InputSpec)
+    if not side_px:
+        return spec
+    return msgspec.structs.replace(spec, size_px=side_px)
+
+
+def compare(
+    models: list[Earlier],
+    images: Images,
+    side_px: int | None,
+) -> None:
     """Print the metrics of each model, and of the mean of several."""
     short_side_px = short_sides(images.table)
-    mean = np.zeros((len(images.table), len(CODES)))
+    n_models = len(models)
+    shape = (len(images.table), len(CODES))
+    mean = np.zeros(shape)
     for model in models:
-        spec = msgspec.convert(model.record["input"], InputSpec)
-        spec = msgspec.structs.replace(spec, size_px=side_px or spec.size_px)
+        spec = input_of(model, side_px)
         pixels = cached_pixels(images.table, spec)[:]
         logits = model.logits(pixels, spec)
         temperature = model.temperature(short_side_px)
         print_metrics(model.name, logits, temperature, images)
-        mean += logits / temperature / len(models)
-    if len(models) > 1:
+        mean += logits / temperature / n_models
+    if n_models > 1:
         print_metrics("mean of them", mean, 1.0, images)
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
+    parser.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CSV",
+    )
+    parser.add_argument("--px", type=int)
+    return parser.parse_args()
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--trained", type=Path, nargs="+", default=[], metavar="CSV")
-    parser.add_argument("--px", type=int)
-    options = parser.parse_args()
+    options = read_options()
     models = [Earlier.read(place) for place in options.models]
     without_split = [model.name for model in models if not model.split]
     if without_split and not options.trained:
+        names = ", ".join(without_split)
         raise SystemExit(
-            f"Expected a split.csv of {', '.join(without_split)} but found none: "
+            f"Expected a split.csv of {names} but found none: "
             "name the one that it was trained on with --trained."
         )
     trained = trained_images(models, options.trained)
-    images = choose_images(options.data, options.split, trained)
+    images = choose_images(
+        options.data,
+        options.split,
+        trained,
+    )
     compare(models, images, options.px)
 
 

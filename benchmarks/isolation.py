@@ -39,7 +39,8 @@ def milliseconds(work: Callable[[], object]) -> float:
     """Return how long a call takes."""
     began = time.perf_counter()
     work()
-    return 1000 * (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return 1000 * seconds
 
 
 def read_many(read: Callable[[bytes], object], data: bytes) -> None:
@@ -54,17 +55,20 @@ def measure(data: bytes, rounds: int) -> dict[str, float]:
     read_image(data)
     here: list[float] = []
     apart: list[float] = []
+    differences: list[float] = []
     for _ in range(rounds):
-        here.append(milliseconds(lambda: decode_in_this_process(data)))
-        apart.append(milliseconds(lambda: read_image(data)))
-    differences = [there - at_home for at_home, there in zip(here, apart, strict=True)]
-    here_ms = statistics.median(here)
-    apart_ms = statistics.median(apart)
+        here_ms = milliseconds(lambda: decode_in_this_process(data))
+        apart_ms = milliseconds(lambda: read_image(data))
+        here.append(here_ms)
+        apart.append(apart_ms)
+        differences.append(apart_ms - here_ms)
+    median_here_ms = statistics.median(here)
+    median_apart_ms = statistics.median(apart)
     return {
-        "here_ms": here_ms,
-        "apart_ms": apart_ms,
+        "here_ms": median_here_ms,
+        "apart_ms": median_apart_ms,
         "cost_ms": statistics.median(differences),
-        "ratio": apart_ms / here_ms,
+        "ratio": median_apart_ms / median_here_ms,
         "many_ratio": many_ratio(data),
     }
 
@@ -74,35 +78,70 @@ def many_ratio(data: bytes) -> float:
     here = []
     apart = []
     for _ in range(3):
-        here.append(milliseconds(lambda: read_many(decode_in_this_process, data)))
-        apart.append(milliseconds(lambda: read_many(read_image, data)))
-    return statistics.median(apart) / statistics.median(here)
+        here_ms = milliseconds(lambda: read_many(decode_in_this_process, data))
+        here.append(here_ms)
+        apart_ms = milliseconds(lambda: read_many(read_image, data))
+        apart.append(apart_ms)
+    median_here_ms = statistics.median(here)
+    median_apart_ms = statistics.median(apart)
+    return median_apart_ms / median_here_ms
 
 
 def read_sources(files: list[Path]) -> dict[str, bytes]:
     """Return the content of files by name, or of two drawn ones where there is none."""
-    sources = {path.name: path.read_bytes() for path in files}
-    if not sources:
-        sources["600 x 450"] = jpeg("MEL", 0, 600, 450)
-        sources["24 megapixels"] = jpeg("MEL", 0, 6000, 4000)
+    if not files:
+        return {
+            "600 x 450": jpeg("MEL", 0, 600, 450),
+            "24 megapixels": jpeg("MEL", 0, 6000, 4000),
+        }
+    sources = {}
+    for path in files:
+        sources[path.name] = path.read_bytes()
     return sources
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=40,
+        help="times each file is read (default: 40)",
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+    )
+    return parser.parse_args()
+
+
+def print_row(name: str, metrics: dict[str, float]) -> None:
+    """Print the medians of a file as a row of the table."""
+    line = f"{name:<24}"
+    times = ("here_ms", "apart_ms", "cost_ms")
+    for key in times:
+        line += f"{metrics[key]:6.2f} ms"
+    ratios = ("ratio", "many_ratio")
+    for key in ratios:
+        line += f"{metrics[key]:7.2f}"
+    print(line)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--rounds", type=int, default=40, help="times each file is read (default: 40)"
-    )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = read_options()
     sources = read_sources(options.files)
-    results = {name: measure(data, options.rounds) for name, data in sources.items()}
+    results = {}
+    for name, data in sources.items():
+        results[name] = measure(data, options.rounds)
     print(f"{'file':<24}{'here':>9}{'apart':>9}{'cost':>9}{'ratio':>7}{'many':>7}")
     rounded = {}
     for name, metrics in results.items():
-        times = "".join(f"{metrics[key]:6.2f} ms" for key in ("here_ms", "apart_ms", "cost_ms"))
-        print(f"{name:<24}{times}{metrics['ratio']:7.2f}{metrics['many_ratio']:7.2f}")
+        print_row(name, metrics)
         rounded[name] = {key: round(value, 2) for key, value in metrics.items()}
     print(json.dumps(rounded))
 
