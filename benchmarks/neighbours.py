@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
@@ -39,81 +40,122 @@ from cadlib.training.similar_case_index import build, measure
 
 SIZES = (25_000, 500_000)
 PEER_ROWS = 40
+NOT_REPEATED = ("basis", "vectors", "lesions", "archive_names")
+"""Fields of an index that are not repeated as they are when it is enlarged."""
+Floats = NDArray[np.float64]
+Distance = tuple[int, float]
+"""Bits between two fingerprints, and the similarity of the features."""
 
 
-def enlarge(index: NeighbourIndex, n: int, rng: np.random.Generator) -> NeighbourIndex:
+def enlarge(index: NeighbourIndex, n: int, rng: Generator) -> NeighbourIndex:
     """Return an index of n images: those of an index, repeated, each copy turned a little."""
+    size = len(index)
     numbers = np.arange(n)
-    rows = numbers % len(index)
+    rows = numbers % size
+    copy = numbers // size
     vectors = turn_copies(index, rows, rng)
     # Each copy has lesions of its own.
-    copy = numbers // len(index)
     n_lesions = index.lesions.max() + 1
     lesions = index.lesions[rows] + copy * n_lesions
     repeated = {}
     for field in fields(index):
-        if field.name not in ("basis", "vectors", "lesions", "archive_names"):
-            repeated[field.name] = getattr(index, field.name)[rows]
-    return replace(index, **repeated, vectors=vectors, lesions=lesions.astype(np.int32))
+        if field.name not in NOT_REPEATED:
+            values = getattr(index, field.name)
+            repeated[field.name] = values[rows]
+    return replace(
+        index,
+        **repeated,
+        vectors=vectors,
+        lesions=lesions.astype(np.int32),
+    )
 
 
 def turn_copies(
-    index: NeighbourIndex, rows: NDArray[np.int64], rng: np.random.Generator
+    index: NeighbourIndex,
+    rows: NDArray[np.int64],
+    rng: Generator,
 ) -> NDArray[np.int8]:
     """Return the vectors of these rows, all but the first copy turned a little."""
-    shape = (len(rows), index.vectors.shape[1])
+    _, dimensions = index.vectors.shape
+    shape = (len(rows), dimensions)
     drawn = rng.normal(0, 6, shape).astype(np.float32)
-    noise = np.rint(drawn).astype(np.int8)
+    rounded = np.rint(drawn)
+    noise = rounded.astype(np.int8)
     # The first copy stays as it is.
     noise[: len(index)] = 0
-    turned = index.vectors[rows].astype(np.int16) + noise
-    return np.clip(turned, -127, 127).astype(np.int8)
+    vectors = index.vectors[rows]
+    # A sum may be beyond int8.
+    turned = vectors.astype(np.int16) + noise
+    clipped = np.clip(turned, -127, 127)
+    return clipped.astype(np.int8)
 
 
-def milliseconds(ask: Callable[[int], object], queries: int) -> NDArray[np.float64]:
+def milliseconds(ask: Callable[[int], object], queries: int) -> Floats:
     """Return how long each query took, after one that does not count."""
     ask(0)
-    times = []
+    times_ms = []
     for query in range(queries):
         began = time.perf_counter()
         ask(query)
-        times.append(1000 * (time.perf_counter() - began))
-    return np.array(times)
+        seconds = time.perf_counter() - began
+        times_ms.append(1000 * seconds)
+    return np.array(times_ms)
 
 
 def size_metrics(
-    index: NeighbourIndex, ours_ms: NDArray[np.float64], peer_ms: NDArray[np.float64]
+    index: NeighbourIndex,
+    ours_ms: Floats,
+    peer_ms: Floats,
 ) -> dict[str, float]:
     """Return the metrics of a size, by the times of its queries."""
-    index_bytes = sum(getattr(index, field.name).nbytes for field in fields(index))
+    index_bytes = 0
+    for field in fields(index):
+        index_bytes += getattr(index, field.name).nbytes
     # The peer has the same vectors in float32.
     peer_bytes = 4 * index.vectors.size
+    slowest_ms = float(ours_ms.max())
     median_ms = float(np.median(ours_ms))
     peer_median_ms = float(np.median(peer_ms))
+    ratio = median_ms / peer_median_ms
     return {
         "ms": round(median_ms, 2),
-        "ms_slowest": round(float(ours_ms.max()), 2),
+        "ms_slowest": round(slowest_ms, 2),
         "memory_mb": round(index_bytes / 1e6, 1),
         "sklearn_ms": round(peer_median_ms, 2),
         "sklearn_memory_mb": round(peer_bytes / 1e6, 1),
-        "ratio_ms": round(median_ms / peer_median_ms, 3),
+        "ratio_ms": round(ratio, 3),
     }
 
 
-def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) -> dict[str, float]:
+def measure_size(
+    index: NeighbourIndex,
+    queries: int,
+    rng: Generator,
+) -> dict[str, float]:
     """Measure one size; print and return its metrics."""
     rows = rng.integers(0, len(index), queries)
     vectors = index.vectors.astype(np.float32)
     features = features_near(index, vectors[rows], rng)
-    peer = NearestNeighbors(n_neighbors=PEER_ROWS, algorithm="brute", metric="cosine")
+    peer = NearestNeighbors(
+        n_neighbors=PEER_ROWS,
+        algorithm="brute",
+        metric="cosine",
+    )
     peer.fit(vectors)
 
     def search(query: int) -> object:
-        fingerprint = index.fingerprints[rows[query]]
-        return index.search(features[query], fingerprint, "NV")
+        row = rows[query]
+        fingerprint = index.fingerprints[row]
+        return index.search(
+            features[query],
+            fingerprint,
+            "NV",
+        )
 
     def search_with_peer(query: int) -> object:
-        return peer.kneighbors(features[query : query + 1] @ index.basis)
+        following = query + 1
+        vector = features[query:following] @ index.basis
+        return peer.kneighbors(vector)
 
     ours_ms = milliseconds(search, queries)
     peer_ms = milliseconds(search_with_peer, queries)
@@ -123,18 +165,23 @@ def measure_size(index: NeighbourIndex, queries: int, rng: np.random.Generator) 
 
 
 def features_near(
-    index: NeighbourIndex, vectors: NDArray[np.float32], rng: np.random.Generator
+    index: NeighbourIndex,
+    vectors: NDArray[np.float32],
+    rng: Generator,
 ) -> NDArray[np.float32]:
     """Return the features of queries: near these vectors of the index, in its full dimensions."""
     noise = rng.normal(0, 6, vectors.shape)
     turned = vectors + noise
-    return (turned @ index.basis.T).astype(np.float32)
+    features = turned @ index.basis.T
+    return features.astype(np.float32)
 
 
 def print_size(images: int, metrics: dict[str, float]) -> None:
     """Print the metrics of an index with so many images."""
-    texts = [f"{name} {value}" for name, value in metrics.items()]
-    print(f"{images:>8,} images  " + "  ".join(texts), flush=True)
+    line = f"{images:>8,} images"
+    for name, value in metrics.items():
+        line += f"  {name} {value}"
+    print(line, flush=True)
 
 
 def print_forms(split: SplitFeatures) -> None:
@@ -144,31 +191,59 @@ def print_forms(split: SplitFeatures) -> None:
     top = queries.logits.argmax(axis=1)
     probabilities = np.eye(8)[top]
     index = build(train)
+    n_queries = len(queries.table)
     titles = f"{'dimensions':<12}{'precision at 5':>16}{'vote accuracy':>16}"
-    print(f"{titles}   {len(queries.table):,} validation images")
-    for dimensions in (16, 32, 64, 128, train.features.shape[1]):
+    print(f"{titles}   {n_queries:,} validation images")
+    _, all_dimensions = train.features.shape
+    for dimensions in (16, 32, 64, 128, all_dimensions):
         basis, vectors = compact(train.features, dimensions)
-        form = replace(index, basis=basis, vectors=vectors)
+        form = replace(
+            index,
+            basis=basis,
+            vectors=vectors,
+        )
         metrics = measure(form, queries, probabilities)
-        values = f"{metrics['precision']:>16.4f}{metrics['vote_accuracy']:>16.4f}"
-        print(f"{dimensions:<12}{values}", flush=True)
+        precision = f"{metrics.precision:>16.4f}"
+        accuracy = f"{metrics.vote_accuracy:>16.4f}"
+        line = f"{dimensions:<12}{precision}{accuracy}"
+        print(line, flush=True)
 
 
 def print_nearest(index: NeighbourIndex, split: SplitFeatures) -> None:
     """Print how near images outside the index come to one in it, in bits, the nearest first."""
-    nearest = []
+    distances = []
     for part in ("validation", "test"):
         queries = split.of(part)
-        for features, fingerprint in zip(queries.features, queries.fingerprints, strict=True):
-            bits = index.bits(fingerprint)
-            row = bits.argmin()
-            similarity = index.similarities(features)[row]
-            nearest.append((int(bits[row]), float(similarity)))
-    text = distances_text(sorted(nearest)[:8])
-    print(f"{len(nearest):,} images of other splits, nearest in bits (similarity): {text}")
+        images = zip(
+            queries.features,
+            queries.fingerprints,
+            strict=True,
+        )
+        for features, fingerprint in images:
+            nearest = nearest_distance(index, features, fingerprint)
+            distances.append(nearest)
+    n_images = len(distances)
+    text = distances_text(sorted(distances)[:8])
+    print(f"{n_images:,} images of other splits, nearest in bits (similarity): {text}")
 
 
-def print_originals(model: Model, index: NeighbourIndex, folder: Path) -> None:
+def nearest_distance(
+    index: NeighbourIndex,
+    features: NDArray[np.float32],
+    fingerprint: NDArray[np.uint8],
+) -> Distance:
+    """Return the distance of the image of an index that is nearest in bits."""
+    bits = index.bits(fingerprint)
+    row = bits.argmin()
+    similarities = index.similarities(features)
+    return int(bits[row]), float(similarities[row])
+
+
+def print_originals(
+    model: Model,
+    index: NeighbourIndex,
+    folder: Path,
+) -> None:
     """Print how far images of the index are from it when they are read from other files."""
     names = index.images.tolist()
     distances = []
@@ -178,51 +253,77 @@ def print_originals(model: Model, index: NeighbourIndex, folder: Path) -> None:
             continue
         row = names.index(name)
         prediction = model.predict(path)
-        bits = index.bits(prediction.fingerprint)[row]
-        similarity = index.similarities(prediction.features)[row]
-        distances.append((int(bits), float(similarity)))
-    text = distances_text(sorted(distances, reverse=True))
-    print(f"{len(distances)} training images as other files, in bits (similarity): {text}")
+        bits = index.bits(prediction.fingerprint)
+        similarities = index.similarities(prediction.features)
+        distance = (int(bits[row]), float(similarities[row]))
+        distances.append(distance)
+    n_images = len(distances)
+    farthest_first = sorted(distances, reverse=True)
+    text = distances_text(farthest_first)
+    print(f"{n_images} training images as other files, in bits (similarity): {text}")
 
 
-def distances_text(distances: list[tuple[int, float]]) -> str:
+def distances_text(distances: list[Distance]) -> str:
     """Return distances in bits, each with its similarity: "3 (0.98), 5 (0.91)"."""
     return ", ".join(f"{bits} ({similarity:.2f})" for bits, similarity in distances)
 
 
 def read_options() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
     parser.add_argument("--model", default="isic2019")
     parser.add_argument(
-        "--data", type=Path, help="folder of ISIC 2019 layout: compare forms of the index, too"
+        "--data",
+        type=Path,
+        help="folder of ISIC 2019 layout: compare forms of the index, too",
     )
     parser.add_argument(
-        "--originals", type=Path, metavar="DIR", help="training images as their cameras made them"
+        "--originals",
+        type=Path,
+        metavar="DIR",
+        help="training images as their cameras made them",
     )
-    parser.add_argument("--queries", type=int, default=50, help="of each size (default: 50)")
+    parser.add_argument(
+        "--queries",
+        type=int,
+        default=50,
+        help="of each size (default: 50)",
+    )
     return parser.parse_args()
+
+
+def print_split(
+    model: Model,
+    index: NeighbourIndex,
+    options: argparse.Namespace,
+) -> None:
+    """Print what is measured on the images of the model's split."""
+    dataset = open_dataset(options.data, verify=False)
+    folder = find_model(options.model)
+    split = split_features(model, folder, dataset, lambda *_: None)
+    print_forms(split)
+    print_nearest(index, split)
 
 
 def main() -> None:
     """Measure and print."""
     options = read_options()
     model = Model.load(options.model)
-    if model.neighbours is None:
+    index = model.neighbours
+    if index is None:
         command = command_hints.index(options.model)
         raise SystemExit(f"{options.model} has no index; make it with `{command}`.")
     if options.data:
-        dataset = open_dataset(options.data, verify=False)
-        split = split_features(model, find_model(options.model), dataset, lambda *_: None)
-        print_forms(split)
-        print_nearest(model.neighbours, split)
+        print_split(model, index, options)
     if options.originals:
-        print_originals(model, model.neighbours, options.originals)
+        print_originals(model, index, options.originals)
     rng = np.random.default_rng(0)
     by_size = {}
     for n in SIZES:
-        enlarged = enlarge(model.neighbours, n, rng)
-        by_size[str(n)] = measure_size(enlarged, options.queries, rng)
+        enlarged = enlarge(index, n, rng)
+        metrics = measure_size(enlarged, options.queries, rng)
+        by_size[str(n)] = metrics
     print(json.dumps(by_size))
 
 

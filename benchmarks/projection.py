@@ -50,7 +50,17 @@ LARGE = 500_000
 JUDGED = 2_000
 NEAREST = 80
 """Neighbours searched for another lesion: the largest lesion group has fewer images."""
+CELL_FORMATS = {
+    "seconds": ">8.1f",
+    "mb": ">7.0f",
+    "trustworthiness": ">17.3f",
+    "same": ">16.3f",
+    "same_mean": ">7.3f",
+    "same_validation": ">12.3f",
+}
+"""Metrics in the order of the table's columns -> how each is written."""
 Floats = NDArray[np.float32]
+Texts = NDArray[np.str_]
 
 
 def components(features: Floats, n: int = 50) -> Floats:
@@ -69,21 +79,27 @@ def placed(features: Floats) -> Floats:
 
 def sklearn_tsne(features: Floats) -> Floats:
     """Return scikit-learn's own t-SNE, with its defaults."""
-    return TSNE(random_state=0, n_jobs=1).fit_transform(components(features))
+    inputs = components(features)
+    method = TSNE(random_state=0, n_jobs=1)
+    return method.fit_transform(inputs)
 
 
 def umap(features: Floats) -> Floats:
     """Return UMAP's map, with its defaults."""
     from umap import UMAP  # noqa: PLC0415 - no part of the requirements
 
-    return UMAP(random_state=0, n_jobs=1).fit_transform(components(features))
+    inputs = components(features)
+    method = UMAP(random_state=0, n_jobs=1)
+    return method.fit_transform(inputs)
 
 
 def pacmap(features: Floats) -> Floats:
     """Return PaCMAP's map, with its defaults."""
     from pacmap import PaCMAP  # noqa: PLC0415 - as above
 
-    return PaCMAP(random_state=0).fit_transform(components(features))
+    inputs = components(features)
+    method = PaCMAP(random_state=0)
+    return method.fit_transform(inputs)
 
 
 METHODS: dict[str, Callable[[Floats], Floats]] = {
@@ -108,21 +124,31 @@ def write_features(model_name: str, data: Path, file: Path) -> None:
 
     dataset = open_dataset(data, verify=False)
     model = Model.load(model_name)
-    split = split_features(model, find_model(model_name), dataset, lambda *_: None)
+    folder = find_model(model_name)
+    split = split_features(model, folder, dataset, lambda *_: None)
     columns = {}
     for name in ("diagnosis", "lesion_group", "split"):
-        columns[name] = split.table[name].to_numpy().astype(str)
+        values = split.table[name].to_numpy()
+        columns[name] = values.astype(str)
     np.savez(file, features=split.features, **columns)
 
 
-def agreement(places: Floats, diagnosis: NDArray[Any], lesion: NDArray[Any]) -> NDArray[np.bool_]:
+def agreement(
+    places: Floats,
+    diagnosis: Texts,
+    lesion: Texts,
+) -> NDArray[np.bool_]:
     """Return of each image whether the nearest of another lesion has its diagnosis."""
-    count = min(NEAREST, len(places))
-    search = NearestNeighbors(n_neighbors=count).fit(places)
+    n_images = len(places)
+    count = min(NEAREST, n_images)
+    search = NearestNeighbors(n_neighbors=count)
+    search.fit(places)
     near = search.kneighbors(places, return_distance=False)
-    is_other = lesion[near] != lesion[:, None]
+    own_lesion = lesion[:, None]
+    is_other = lesion[near] != own_lesion
     first = is_other.argmax(axis=1)
-    nearest = near[np.arange(len(places)), first]
+    rows = np.arange(n_images)
+    nearest = near[rows, first]
     return diagnosis[nearest] == diagnosis
 
 
@@ -131,18 +157,20 @@ class Sample:
     """A sample of n images: (n, F) features, and (n,) diagnosis, lesion and split."""
 
     features: Floats
-    diagnosis: NDArray[np.str_]
-    lesion: NDArray[np.str_]
-    split: NDArray[np.str_]
+    diagnosis: Texts
+    lesion: Texts
+    split: Texts
 
     @classmethod
     def read(cls, file: Path, n: int) -> "Sample":
         """Draw n images of the file, in its order."""
+        rng = np.random.default_rng(0)
         with np.load(file) as stored:
-            order = np.random.default_rng(0).permutation(len(stored["features"]))
+            features = stored["features"]
+            order = rng.permutation(len(features))
             rows = np.sort(order[:n])
             return cls(
-                stored["features"][rows],
+                features[rows],
                 stored["diagnosis"][rows],
                 stored["lesion_group"][rows],
                 stored["split"][rows],
@@ -160,30 +188,60 @@ def measure(method: str, n: int, file: Path) -> dict[str, float]:
     draw(sample.features[:200])
     before_mb = peak_mb()
     began = time.process_time()
-    places = np.asarray(draw(sample.features))
+    drawn = draw(sample.features)
+    places = np.asarray(drawn)
     seconds = time.process_time() - began
-    costs = {"seconds": round(seconds, 1), "mb": round(peak_mb() - before_mb)}
-    judged = np.random.default_rng(0).permutation(n)
+    raised_mb = peak_mb() - before_mb
+    rng = np.random.default_rng(0)
+    judged = rng.permutation(n)
     if method == "placed":
         # The first half of this order was fitted: `embedding_map.tsne` draws it with seed 0.
         judged = judged[n // 2 :]
-    return {**costs, **judge(sample, places, judged)}
+    return {
+        "seconds": round(seconds, 1),
+        "mb": round(raised_mb),
+        **judge(sample, places, judged),
+    }
 
 
-def judge(sample: Sample, places: Floats, judged: NDArray[np.int64]) -> dict[str, float]:
+def judge(
+    sample: Sample,
+    places: Floats,
+    judged: NDArray[np.int64],
+) -> dict[str, float]:
     """Return how well similar images lie together on a map, for the rows `judged`."""
     few = judged[:JUDGED]
-    trust = trustworthiness(sample.features[few], places[few], n_neighbors=10)
-    same = agreement(places, sample.diagnosis, sample.lesion)[judged]
-    diagnosis = sample.diagnosis[judged]
-    by_diagnosis = [same[diagnosis == code].mean() for code in np.unique(diagnosis)]
+    trust = trustworthiness(
+        sample.features[few],
+        places[few],
+        n_neighbors=10,
+    )
+    agrees = agreement(places, sample.diagnosis, sample.lesion)
+    same = agrees[judged]
     in_validation = sample.split[judged] == "validation"
+    same_mean = mean_by_diagnosis(same, sample.diagnosis[judged])
     return {
         "trustworthiness": round(float(trust), 3),
-        "same": round(float(same.mean()), 3),
-        "same_mean": round(float(np.mean(by_diagnosis)), 3),
-        "same_validation": round(float(same[in_validation].mean()), 3),
+        "same": share(same),
+        "same_mean": round(same_mean, 3),
+        "same_validation": share(same[in_validation]),
     }
+
+
+def share(selected: NDArray[np.bool_]) -> float:
+    """Return the share of true values, with three digits."""
+    mean = float(selected.mean())
+    return round(mean, 3)
+
+
+def mean_by_diagnosis(same: NDArray[np.bool_], diagnosis: Texts) -> float:
+    """Return the mean over diagnoses of their shares of true values."""
+    shares = []
+    for code in np.unique(diagnosis):
+        has_code = diagnosis == code
+        of_code = same[has_code]
+        shares.append(of_code.mean())
+    return float(np.mean(shares))
 
 
 def peak_mb() -> float:
@@ -206,41 +264,72 @@ def seconds_to_place(n: int, file: Path) -> float:
     def place_timed(embedding: Any, images: Any) -> Any:
         began = time.process_time()
         places = place(embedding, images)
-        times_s.append(time.process_time() - began)
+        seconds = time.process_time() - began
+        times_s.append(seconds)
         return places
 
     TSNEEmbedding.prepare_partial = place_timed
     n_fitted = n // 3
+    n_placed = len(features) - n_fitted
     embedding_map.FITTED_AT_MOST = n_fitted  # type: ignore[misc]
     embedding_map.tsne(features, 0)
-    return sum(times_s) / (len(features) - n_fitted)
+    return sum(times_s) / n_placed
 
 
-def measure_apart(method: str, n: int, options: argparse.Namespace) -> dict[str, float]:
+def measure_apart(
+    method: str,
+    n: int,
+    options: argparse.Namespace,
+) -> dict[str, float]:
     """Return the metrics of a method, measured in a process of its own."""
-    line = [sys.executable, __file__, "--one", "--data", options.data]
-    line += ["--features", options.features, "--images", str(n), "--methods", method]
+    line = [
+        sys.executable,
+        __file__,
+        "--one",
+        "--data",
+        options.data,
+        "--features",
+        options.features,
+        "--images",
+        str(n),
+        "--methods",
+        method,
+    ]
     ended = subprocess.run(line, stdout=subprocess.PIPE, check=True)
-    metrics: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    lines = ended.stdout.splitlines()
+    metrics: dict[str, float] = json.loads(lines[-1])
     return metrics
 
 
 def metrics_text(metrics: dict[str, float]) -> str:
     """Return the metrics of a method as cells of the table."""
-    costs = f"{metrics['seconds']:>8.1f}{metrics['mb']:>7.0f}"
-    same = f"{metrics['same']:>16.3f}{metrics['same_mean']:>7.3f}"
-    return f"{costs}{metrics['trustworthiness']:>17.3f}{same}{metrics['same_validation']:>12.3f}"
+    text = ""
+    for name, cell_format in CELL_FORMATS.items():
+        value = metrics[name]
+        text += format(value, cell_format)
+    return text
 
 
 def print_large(fit_s: float, options: argparse.Namespace) -> None:
     """Print how long a large data set would take, with `fit_s` for each fitted image."""
     limit = embedding_map.FITTED_AT_MOST
-    place_s = seconds_to_place(max(options.images), options.features)
+    n_images = max(options.images)
+    place_s = seconds_to_place(n_images, options.features)
+    place_ms = 1000 * place_s
+    all_fitted_s = fit_s * limit
     others_s = place_s * (LARGE - limit)
     print(
-        f"{LARGE:,} images, extrapolated: {fit_s * limit:.0f} s to fit {limit:,} and "
-        f"{others_s:.0f} s to place the others, {1000 * place_s:.2f} ms each"
+        f"{LARGE:,} images, extrapolated: {all_fitted_s:.0f} s to fit {limit:,} and "
+        f"{others_s:.0f} s to place the others, {place_ms:.2f} ms each"
     )
+
+
+def is_missing(method: str) -> bool:
+    """Return whether a method needs a package that is not installed."""
+    package = EXTRA.get(method)
+    if package is None:
+        return False
+    return importlib.util.find_spec(package) is None
 
 
 def print_methods(options: argparse.Namespace) -> float:
@@ -250,20 +339,28 @@ def print_methods(options: argparse.Namespace) -> float:
     fit_s = 0.0
     for n in options.images:
         for method in options.methods:
-            if method in EXTRA and importlib.util.find_spec(EXTRA[method]) is None:
-                print(f"{n:>7,}  {method:<11} not installed, left out")
+            title = f"{n:>7,}  {method:<11}"
+            if is_missing(method):
+                print(f"{title} not installed, left out")
                 continue
             metrics = measure_apart(method, n, options)
             if method == "openTSNE":
                 fit_s = metrics["seconds"] / n
-            print(f"{n:>7,}  {method:<11}{metrics_text(metrics)}", flush=True)
+            cells = metrics_text(metrics)
+            print(f"{title}{cells}", flush=True)
     return fit_s
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of ISIC 2019 layout",
+    )
     parser.add_argument("--model", default="isic2019")
     parser.add_argument(
         "--features",
@@ -271,16 +368,39 @@ def main() -> None:
         default=Path("features.npz"),
         help="file that keeps the features (.npz)",
     )
-    parser.add_argument("--images", type=int, nargs="+", default=[5_000, 24_141])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--images",
+        type=int,
+        nargs="+",
+        default=[5_000, 24_141],
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=list(METHODS),
+    )
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = read_options()
     if options.one:
-        metrics = measure(options.methods[0], options.images[0], options.features)
+        metrics = measure(
+            options.methods[0],
+            options.images[0],
+            options.features,
+        )
         print(json.dumps(metrics))
         return
     if not options.features.exists():
-        write_features(options.model, options.data, options.features)
+        write_features(
+            options.model,
+            options.data,
+            options.features,
+        )
     fit_s = print_methods(options)
     if fit_s:
         print_large(fit_s, options)

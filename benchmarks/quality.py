@@ -69,33 +69,53 @@ SHARES = (0.001, 0.02, 0.5, 0.98, 0.999)
 
 def sample(table: pd.DataFrame, n: int) -> tuple[pd.Series, list[LesionImage]]:
     """Return the archive of n images, evenly from each archive, and the images."""
+    n_archives = table["archive"].nunique()
     # Rounded up, so that at least n images come together.
-    each = -(-n // table["archive"].nunique())
+    each = -(-n // n_archives)
 
     def draw(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.sample(min(each, len(rows)), random_state=0)
+        count = min(each, len(rows))
+        return rows.sample(count, random_state=0)
 
-    by_archive = table.groupby("archive", group_keys=False)[["path", "archive"]]
-    chosen = by_archive.apply(draw)
+    by_archive = table.groupby("archive", group_keys=False)
+    columns = by_archive[["path", "archive"]]
+    chosen = columns.apply(draw)
     images = [read_image(path) for path in chosen["path"]]
     return chosen["archive"], images
 
 
+def limit_of(name: str) -> Limit:
+    """Return the limit of a check."""
+    [limit] = [limit for limit in LIMITS if limit.name == name]
+    return limit
+
+
 def measurement_of(report: QualityReport, name: str) -> float:
     """Return a measurement of a report, with its sign changed where less is worse."""
-    [limit] = [limit for limit in LIMITS if limit.name == name]
-    value = float(getattr(report.measurements, limit.measurement))
-    return -value if limit.below else value
+    limit = limit_of(name)
+    measurement = getattr(report.measurements, limit.measurement)
+    value = float(measurement)
+    if limit.below:
+        return -value
+    return value
 
 
 def flag_shares(reports: list[QualityReport]) -> dict[str, float]:
     """Return the share of images that each check flags, that any flags, and unreadable ones."""
-    flagged = [{check.name for check in report.flagged} for report in reports]
+    flagged: dict[str, list[bool]] = {limit.name: [] for limit in LIMITS}
+    is_flagged = []
+    is_unreadable = []
+    for report in reports:
+        names = {check.name for check in report.flagged}
+        for name, values in flagged.items():
+            values.append(name in names)
+        is_flagged.append(bool(names))
+        is_unreadable.append(not report.readable)
+    flagged["any"] = is_flagged
+    flagged["unreadable"] = is_unreadable
     shares = {}
-    for limit in LIMITS:
-        shares[limit.name] = mean_share([limit.name in names for names in flagged])
-    shares["any"] = mean_share([bool(names) for names in flagged])
-    shares["unreadable"] = mean_share([not report.readable for report in reports])
+    for name, values in flagged.items():
+        shares[name] = mean_share(values)
     return shares
 
 
@@ -123,59 +143,97 @@ def is_reporting(lesion: str) -> bool:
     return zlib.crc32(lesion.encode()) % 2 == 1
 
 
+def lesion_names(table: pd.DataFrame) -> "pd.Series[str]":
+    """Return the lesion of each image; an image without one is its own lesion."""
+    groups = table["lesion_group"]
+    lesions = groups.fillna(table["lesion_id"])
+    return lesions.fillna(table["image"])
+
+
 def print_swapped_rates(table: pd.DataFrame) -> None:
     """Print how often red and blue look swapped, in images as they are and in exchanged ones."""
-    lesion = table["lesion_group"].fillna(table["lesion_id"]).fillna(table["image"])
+    lesions = lesion_names(table)
     leads = list(map_ahead(red_leads, table["path"]))
-    table = table.assign(reporting=lesion.map(is_reporting), leads=leads)
+    table = table.assign(
+        reporting=lesions.map(is_reporting),
+        leads=leads,
+    )
+    # Images that cannot be read have none.
     table = table.dropna(subset="leads")
-    columns = ["as it is", "swapped"]
-    measurements = pd.DataFrame(table["leads"].tolist(), columns=columns, index=table.index)
+    measurements = pd.DataFrame(
+        table["leads"].tolist(),
+        columns=["as it is", "swapped"],
+        index=table.index,
+    )
     archives = table["archive"].fillna("not given")
-    print_choosing(measurements["as it is"][~table["reporting"]])
-    print_reporting(measurements, archives, table["reporting"])
+    reporting = table["reporting"]
+    choosing = measurements.loc[~reporting, "as it is"]
+    print_choosing(choosing)
+    print_reporting(measurements, archives, reporting)
 
 
 def print_choosing(leads: "pd.Series[float]") -> None:
     """Print the percentiles from which the limits are chosen."""
-    percentiles = leads.quantile([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.5])
-    print(f"red_lead of {len(leads):,} images of the half for choosing")
-    print(percentiles.round(3).to_string())
+    shares = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.5]
+    percentiles = leads.quantile(shares)
+    rounded = percentiles.round(3)
+    n_images = len(leads)
+    print(f"red_lead of {n_images:,} images of the half for choosing")
+    print(rounded.to_string())
 
 
 def print_reporting(
-    measurements: pd.DataFrame, archives: "pd.Series[str]", reporting: "pd.Series[bool]"
+    measurements: pd.DataFrame,
+    archives: "pd.Series[str]",
+    reporting: "pd.Series[bool]",
 ) -> None:
     """Print the shares that the limit flags and withholds in the half that is reported on."""
-    [limit] = [limit for limit in LIMITS if limit.name == SWAPPED]
+    limit = limit_of(SWAPPED)
     assert limit.unreadable is not None
-    rows = [swapped_row("all", measurements[reporting], limit)]
+    all_reported = measurements[reporting]
+    rows = [swapped_row("all", all_reported, limit)]
     for name in sorted(archives.unique()):
-        of_archive = measurements[reporting & (archives == name)]
-        rows.append(swapped_row(name, of_archive, limit))
-    print(f"\nthe other half, flagged below {limit.poor}, withheld below {limit.unreadable}")
-    print(pd.DataFrame(rows).to_string(index=False))
+        in_archive = archives == name
+        of_archive = measurements[reporting & in_archive]
+        row = swapped_row(name, of_archive, limit)
+        rows.append(row)
+    limits = f"flagged below {limit.poor}, withheld below {limit.unreadable}"
+    print(f"\nthe other half, {limits}")
+    shares = pd.DataFrame(rows)
+    print(shares.to_string(index=False))
 
 
-def swapped_row(name: str, measurements: pd.DataFrame, limit: Limit) -> dict[str, object]:
+def swapped_row(
+    name: str,
+    measurements: pd.DataFrame,
+    limit: Limit,
+) -> dict[str, object]:
     """Return the shares of an archive that the limit flags and withholds."""
-    row: dict[str, object] = {"archive": name, "images": len(measurements)}
+    row: dict[str, object] = {}
+    row["archive"] = name
+    row["images"] = len(measurements)
     for kind in measurements:
-        flagged = (measurements[kind] < limit.poor).mean()
-        withheld = (measurements[kind] < limit.unreadable).mean()
-        row[f"flagged, {kind}"] = f"{flagged:.2%}"
-        row[f"withheld, {kind}"] = f"{withheld:.2%}"
+        leads = measurements[kind]
+        is_flagged = leads < limit.poor
+        is_withheld = leads < limit.unreadable
+        row[f"flagged, {kind}"] = f"{is_flagged.mean():.2%}"
+        row[f"withheld, {kind}"] = f"{is_withheld.mean():.2%}"
     return row
 
 
 def print_training_measurements(table: pd.DataFrame, n: int) -> None:
     """Print the percentiles of every measurement over training images."""
     _, images = sample(table, n)
-    reports = [inspect(image) for image in images]
-    measurements = pd.DataFrame([vars(report.measurements) for report in reports])
-    percentiles = measurements.quantile(list(SHARES)).T
-    print(f"{len(reports):,} training images")
-    print(percentiles.round(4).to_string())
+    rows = []
+    for image in images:
+        report = inspect(image)
+        rows.append(vars(report.measurements))
+    n_images = len(rows)
+    measurements = pd.DataFrame(rows)
+    percentiles = measurements.quantile(list(SHARES))
+    rounded = percentiles.T.round(4)
+    print(f"{n_images:,} training images")
+    print(rounded.to_string())
 
 
 @dataclass(frozen=True)
@@ -187,73 +245,126 @@ class Undamaged:
     flagged: dict[str, float]
 
 
-def print_undamaged(large: pd.DataFrame, small: pd.DataFrame, n: int) -> Undamaged:
+def shares_by_archive(
+    reports: list[QualityReport],
+    archives: "pd.Series[str]",
+) -> dict[str, dict[str, float]]:
+    """Return the shares of all images that each check flags, and those of each archive."""
+    columns = {"all": flag_shares(reports)}
+    for name in archives.unique():
+        in_archive = archives == name
+        of_archive = list(compress(reports, in_archive))
+        columns[name] = flag_shares(of_archive)
+    return columns
+
+
+def print_undamaged(
+    large: pd.DataFrame,
+    small: pd.DataFrame,
+    n: int,
+) -> Undamaged:
     """Print and return the shares of undamaged images that are flagged, by archive."""
     archives, images = sample(large, n)
     _, small_images = sample(small, n)
     began = time.perf_counter()
     reports = [inspect(image) for image in images]
-    each_ms = 1000 * (time.perf_counter() - began) / len(images)
-    flagged = flag_shares(reports)
-    columns = {"all": flagged}
-    for name in archives.unique():
-        of_archive = (archives == name).to_numpy()
-        columns[name] = flag_shares(list(compress(reports, of_archive)))
+    seconds = time.perf_counter() - began
+    each_ms = 1000 * seconds / len(images)
+    columns = shares_by_archive(reports, archives)
     small_reports = [inspect(image) for image in small_images]
     columns[f"under {MIN_SIDE_PX} px"] = flag_shares(small_reports)
     counts = f"{len(reports):,} validation images, {each_ms:.1f} ms each"
-    print(f"\n{counts}, and {len(small_images):,} smaller; flagged:")
-    print(pd.DataFrame(columns).round(3).to_string())
-    return Undamaged(images, reports, flagged)
+    n_small = len(small_images)
+    print(f"\n{counts}, and {n_small:,} smaller; flagged:")
+    shares = pd.DataFrame(columns)
+    rounded = shares.round(3)
+    print(rounded.to_string())
+    return Undamaged(images, reports, columns["all"])
+
+
+def print_damage_titles() -> None:
+    """Print the two lines above the table of damages."""
+    titles = ""
+    for strength in STRENGTHS:
+        title = f"strength {strength}"
+        titles += f"{title:>22}"
+    print(f"\n{'damage':<16}{'check':<15}{'undamaged':>9}{titles}")
+    columns = f"{'flagged unread.   AUC':>22}" * len(STRENGTHS)
+    print(f"{'':<31}{'flagged':>9}{columns}")
 
 
 def print_damaged(undamaged: Undamaged) -> list[float]:
     """Print how each damage is noticed; return the shares flagged from strength 3 on."""
-    titles = "".join(f"{f'strength {strength}':>22}" for strength in STRENGTHS)
-    print(f"\n{'damage':<16}{'check':<15}{'undamaged':>9}{titles}")
-    print(f"{'':<31}{'flagged':>9}" + f"{'flagged unread.   AUC':>22}" * len(STRENGTHS))
+    print_damage_titles()
     flagged_strong = []
     for corruption in CORRUPTIONS:
-        name = SHOWN_BY[corruption.name]
-        line = f"{corruption.name:<16}{name:<15}{undamaged.flagged[name]:9.3f}"
+        check = SHOWN_BY[corruption.name]
+        line = f"{corruption.name:<16}{check:<15}"
+        line += f"{undamaged.flagged[check]:9.3f}"
         for strength in STRENGTHS:
-            reports = inspect_damaged(undamaged.images, corruption, strength)
+            reports = inspect_damaged(
+                undamaged.images,
+                corruption,
+                strength,
+            )
             shares = flag_shares(reports)
-            auc = separation(undamaged.reports, reports, name)
-            line += f"{shares[name]:10.2f}{shares['unreadable']:7.2f}{auc:5.2f}"
+            flagged = shares[check]
+            unreadable = shares["unreadable"]
+            auc = separation(undamaged.reports, reports, check)
+            line += f"{flagged:10.2f}{unreadable:7.2f}{auc:5.2f}"
             if strength >= 3:
-                flagged_strong.append(shares[name])
+                flagged_strong.append(flagged)
         print(line, flush=True)
     return flagged_strong
 
 
 def inspect_damaged(
-    images: list[LesionImage], corruption: Corruption, strength: int
+    images: list[LesionImage],
+    corruption: Corruption,
+    strength: int,
 ) -> list[QualityReport]:
     """Return the reports of damaged images; the number of an image is the seed of its damage."""
     reports = []
     for seed, image in enumerate(images):
         pixels = corruption(image.pixels, strength, seed)
-        reports.append(inspect(replace(image, pixels=pixels)))
+        damaged = replace(image, pixels=pixels)
+        reports.append(inspect(damaged))
     return reports
 
 
-def separation(undamaged: list[QualityReport], damaged: list[QualityReport], name: str) -> float:
+def separation(
+    undamaged: list[QualityReport],
+    damaged: list[QualityReport],
+    name: str,
+) -> float:
     """Return the area under the ROC curve of a measurement, damaged against undamaged."""
-    truth = np.repeat([0, 1], [len(undamaged), len(damaged)])
-    values = [measurement_of(report, name) for report in (*undamaged, *damaged)]
-    return float(roc_auc_score(truth, values))
+    counts = [len(undamaged), len(damaged)]
+    truth = np.repeat([0, 1], counts)
+    values = []
+    for report in (*undamaged, *damaged):
+        value = measurement_of(report, name)
+        values.append(value)
+    auc = roc_auc_score(truth, values)
+    return float(auc)
 
 
 def read_options() -> argparse.Namespace:
     """Read the command line; end where --split is missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", type=Path)
     parser.add_argument(
-        "--swapped", action="store_true", help="measure only how often red and blue look swapped"
+        "--swapped",
+        action="store_true",
+        help="measure only how often red and blue look swapped",
     )
-    parser.add_argument("--images", type=int, default=300, help="of each part (default: 300)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=300,
+        help="of each part (default: 300)",
+    )
     options = parser.parse_args()
     if not options.swapped and options.split is None:
         parser.error("Expected --split, the split.csv of a model, or --swapped.")
@@ -263,19 +374,22 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = read_options()
-    table = open_dataset(options.data, verify=False).table
+    dataset = open_dataset(options.data, verify=False)
+    table = dataset.table
     if options.swapped:
         print_swapped_rates(table)
         return
-    split = read_split(options.split).set_index("image")["split"]
-    part_of = table["image"].map(split)
-    is_large = table[["width_px", "height_px"]].min(axis=1) >= MIN_SIDE_PX
-    is_validation = part_of == "validation"
+    rows = read_split(options.split).set_index("image")
+    part = table["image"].map(rows["split"])
+    sides_px = table[["width_px", "height_px"]]
+    is_large = sides_px.min(axis=1) >= MIN_SIDE_PX
+    is_train = part == "train"
+    is_validation = part == "validation"
     n = options.images
-    print_training_measurements(table[is_large & (part_of == "train")], n)
-    undamaged = print_undamaged(
-        table[is_large & is_validation], table[~is_large & is_validation], n
-    )
+    print_training_measurements(table[is_large & is_train], n)
+    large = table[is_large & is_validation]
+    small = table[~is_large & is_validation]
+    undamaged = print_undamaged(large, small, n)
     flagged_strong = print_damaged(undamaged)
     result = {
         "flagged_undamaged": undamaged.flagged,
