@@ -313,6 +313,11 @@ def test_members_may_come_in_any_order(tmp_path):
         ("input-px", "input_px", r"but got 'input_px'. Did you mean input-px"),
         ("epochs = 1", 'epochs = "one"', r"`member\[0\]\.epochs` in FILE to be a whole number"),
         ("epochs = 1", "epochs = 0", r"`member\[0\]\.epochs` in FILE to be at least 1, but found"),
+        (
+            "first-px = 32",
+            "first-px = 48",
+            r"`member\[0\]\.last-px` .* `first-px`, 48, but found 32",
+        ),
         ("pretrained = false", "pretrained = 0", r"`member\[0\]\.pretrained` .* true or false"),
         ("input-px = 64", "input-px = 96", r"same `input-px` .* fold 0 has 96 and fold 1 has 64"),
         ("epochs = 1", "epochs = 1\nseed = 1", r"same `seed` in all members in FILE"),

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from cadlib.cli.options import data_option, flag, folder_option, model_option
-from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
+from cadlib.cli.settings import (
+    OF_SEVERAL_PROCESSES,
+    TrainingCommand,
+    check_settings,
+    training_packages,
+    with_settings,
+)
 from cadlib.cli.usage import UsageError, check_model, make_folder, model_folder
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
 
@@ -16,9 +22,7 @@ WITHOUT = (
     "teacher",
     "teacher_weight",
     "teacher_temperature",
-    "devices",
-    "nodes",
-    "strategy",
+    *OF_SEVERAL_PROCESSES,
 )
 """Settings that have no option here."""
 

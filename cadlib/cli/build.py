@@ -25,7 +25,13 @@ from cadlib.cli.options import (
     new_model_option,
     version_option,
 )
-from cadlib.cli.settings import TrainingCommand, check_settings, training_packages, with_settings
+from cadlib.cli.settings import (
+    OF_SEVERAL_PROCESSES,
+    TrainingCommand,
+    check_settings,
+    training_packages,
+    with_settings,
+)
 from cadlib.cli.usage import UsageError
 from cadlib.errors import CadError
 from cadlib.training.config import ACROSS_RECIPE, TrainConfig
@@ -36,8 +42,6 @@ if TYPE_CHECKING:
 
     from cadlib.training.speed import Speed
 
-WITHOUT = ("devices", "nodes", "strategy")
-"""Settings that have no option here: the steps run in one process."""
 READ_IMAGES = 8
 """Images that are read to estimate how long all take."""
 STEP_NAMES = ", ".join(StepName)
@@ -107,7 +111,7 @@ class Build(TrainingCommand):
     @classmethod
     def constructor(cls) -> Callable[..., Self]:
         """Return the constructor that takes each training setting by itself."""
-        return with_settings(cls, TrainConfig(), WITHOUT)
+        return with_settings(cls, TrainConfig(), OF_SEVERAL_PROCESSES)
 
     def run(self) -> int:
         """Print the plan, run the steps, and return the exit code."""

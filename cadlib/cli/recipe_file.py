@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from cadlib.cli.settings import OF_SEVERAL_PROCESSES
 from cadlib.cli.usage import UsageError
 from cadlib.errors import ModelInvalid
 from cadlib.files.typed_json import convert, shown
@@ -22,38 +23,42 @@ from cadlib.training.config import TrainConfig
 
 _SET_BY_RECIPE = ("folds", "split_of", "teacher", "leave_out")
 """Settings that follow from the recipe as a whole."""
-_OF_SEVERAL_PROCESSES = ("devices", "nodes", "strategy")
-"""A build runs in one process."""
 _OF_TEACHER = ("teacher_weight", "teacher_temperature")
 _SAME = ("input_px", "seed", "subset", "validation", "test")
 """Settings that all members share: their images, their folds and the input of the committee."""
-_KEYS = ("folds", "split-of", "views", "member", "small")
-_PLACE = re.compile(r"`\$\.?([^`]*)`")
+_KEY_IN_MESSAGE = re.compile(r"`(?:\$\.?)?([^`]*)`")
 Kind = TypeVar("Kind")
 
 
-class RecipeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+class _Committee(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=True
+):
+    """The keys of the file beside its tables."""
+
+    folds: Annotated[int, Meta(ge=2, le=MOST_MEMBERS)]
+    split_of: str = ""
+    views: Literal[1, 8] = 8
+
+
+class RecipeFile(_Committee, frozen=True, kw_only=True):
     """A committee: one member for each fold, and a small model that learns from all.
 
     `split_of` is the model whose split is followed; empty for a new split. The committee reads
     `views` of each image.
     """
 
-    folds: Annotated[int, Meta(ge=2, le=MOST_MEMBERS)]
     member: tuple[TrainConfig, ...]
-    split_of: str = ""
-    views: Literal[1, 8] = 8
     small: TrainConfig | None = None
 
 
-class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """The tables of the file, before the settings in them are read."""
+class _Tables(_Committee, frozen=True, kw_only=True):
+    """The content of the file, before the settings in its tables are read."""
 
-    folds: Annotated[int, Meta(ge=2, le=MOST_MEMBERS)]
     member: tuple[dict[str, Any], ...]
-    split_of: str = ""
-    views: Literal[1, 8] = 8
     small: dict[str, Any] | None = None
+
+
+_KEYS = RecipeFile.__struct_encode_fields__
 
 
 def read_recipe_file(file: Path, name: str, new_split: Path) -> RecipeFile:
@@ -64,11 +69,11 @@ def read_recipe_file(file: Path, name: str, new_split: Path) -> RecipeFile:
     """
     raw = _read_toml(file)
     tables = _convert(raw, _Tables, file)
-    values = {**raw, "member": _members(tables, new_split, file)}
+    # The settings replace the tables, so that a wrong value is named by its place in the file.
+    raw["member"] = _members(tables, new_split, file)
     if tables.small is not None:
-        settings = _settings(tables.small, "small", ("fold", *_SET_BY_RECIPE), file)
-        values["small"] = {**settings, "teacher": name}
-    recipe = _convert(values, RecipeFile, file)
+        raw["small"] = _small_settings(tables.small, name, file)
+    recipe = _convert(raw, RecipeFile, file)
     in_order = sorted(recipe.member, key=lambda member: member.fold)
     _check_folds(in_order, recipe.folds, file)
     _check_same(in_order, file)
@@ -104,8 +109,11 @@ def _members(tables: _Tables, new_split: Path, file: Path) -> list[dict[str, Any
     split_of = tables.split_of or str(new_split)
     members = []
     for number, table in enumerate(tables.member):
-        settings = _member_settings(table, f"member[{number}]", tables.folds, file)
-        members.append({**settings, "folds": tables.folds, "split_of": split_of})
+        place = f"member[{number}]"
+        settings = _member_settings(table, place, tables.folds, file)
+        settings["folds"] = tables.folds
+        settings["split_of"] = split_of
+        members.append(settings)
     return members
 
 
@@ -116,14 +124,24 @@ def _member_settings(
     file: Path,
 ) -> dict[str, Any]:
     """Return the settings of a member; raise UsageError where its fold is missing or none."""
-    settings = _settings(table, place, (*_OF_TEACHER, *_SET_BY_RECIPE), file)
+    refused = (*_OF_TEACHER, *_SET_BY_RECIPE)
+    settings = _settings(table, place, refused, file)
     fold = settings.get("fold")
     expected = f"Expected `{place}.fold` in {file} to be a whole number from 0 to {n_folds - 1}"
     if fold is None:
         raise UsageError(f"{expected}, but it is missing.")
     # The type is checked with those of all other settings.
-    if isinstance(fold, int) and not 0 <= fold < n_folds:
+    is_outside = isinstance(fold, int) and not 0 <= fold < n_folds
+    if is_outside:
         raise UsageError(f"{expected}, but got {fold}.")
+    return settings
+
+
+def _small_settings(table: Mapping[str, Any], teacher: str, file: Path) -> dict[str, Any]:
+    """Return all settings of the small model, by their names in TrainConfig."""
+    refused = ("fold", *_SET_BY_RECIPE)
+    settings = _settings(table, "small", refused, file)
+    settings["teacher"] = teacher
     return settings
 
 
@@ -139,7 +157,7 @@ def _settings(
     """
     settings = {}
     names = {setting.name for setting in fields(TrainConfig)}
-    allowed = names.difference(refused, _OF_SEVERAL_PROCESSES)
+    allowed = names.difference(refused, OF_SEVERAL_PROCESSES)
     options = sorted(name.replace("_", "-") for name in allowed)
     for key, value in table.items():
         name = key.replace("-", "_")
@@ -174,13 +192,13 @@ def _convert(values: Mapping[str, Any], kind: type[Kind], file: Path) -> Kind:
         return convert(values, kind, file)
     except ModelInvalid as error:
         # Keys are named as they are in the file.
-        in_file = _PLACE.sub(_named_as_in_file, str(error))
-        text = in_file.replace("Restore the file.", "Correct the file.").replace(",,", ",")
+        in_file = _KEY_IN_MESSAGE.sub(_named_as_in_file, str(error))
+        text = in_file.replace("Restore the file.", "Correct the file.")
         raise UsageError(text) from None
 
 
-def _named_as_in_file(place: re.Match[str]) -> str:
-    key = place[1].replace("_", "-")
+def _named_as_in_file(match: re.Match[str]) -> str:
+    key = match[1].replace("_", "-")
     return f"`{key}`"
 
 
@@ -189,10 +207,12 @@ def _check_folds(members: Sequence[TrainConfig], n_folds: int, file: Path) -> No
     folds = [member.fold for member in members]
     if folds == list(range(n_folds)):
         return
-    missing = sorted(set(range(n_folds)).difference(folds))
     got = ", ".join(map(str, folds)) or "none"
-    names = ", ".join(map(str, missing))
-    problem = f"fold {names} is missing" if missing else "a fold has two members"
+    problem = "a fold has two members"
+    missing = [str(fold) for fold in range(n_folds) if fold not in folds]
+    if missing:
+        names = ", ".join(missing)
+        problem = f"fold {names} is missing"
     raise UsageError(
         f"Expected one table `member` for each of the {n_folds} folds in {file}, "
         f"but got the folds {got}: {problem}."

@@ -16,6 +16,8 @@ from cadlib.training.config import TrainConfig
 
 SETTINGS_FIELD = "settings"
 """Field of a command that takes the settings of a training."""
+OF_SEVERAL_PROCESSES = ("devices", "nodes", "strategy")
+"""Settings that some commands do not offer, because they run in one process."""
 PANEL = "Training settings"
 ENGINE_PANEL = "Machine settings, which do not change the result"
 

@@ -31,7 +31,7 @@ _KEY = re.compile(
     r"Object (?P<problem>missing required|contains unknown) field `(?P<key>.*)`\Z", re.DOTALL
 )
 _RULE = re.compile(
-    r"(?:Expected )?`(?P<key>\w+)` (?:has )?to be (?P<expected>.*?)(?: but got .*)?\Z", re.DOTALL
+    r"(?:Expected )?`(?P<key>\w+)` (?:has )?to be (?P<expected>.*?)(?:,? but got .*)?\Z", re.DOTALL
 )
 """The forms in which the `__post_init__` of a type names a broken rule of a field."""
 _TYPES = re.compile(r"`([a-z |]+)`")
