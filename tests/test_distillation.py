@@ -145,7 +145,7 @@ def test_both_losses_have_their_minimum_at_the_same_logits():
     )
     config = replace(CONFIG, logit_adjustment=0.5)
     data = drawn_data(["train", "validation"])
-    targets = match_targets(Teacher("t", predictions, weights), data, log_frequency, config)
+    targets = match_targets(Teacher("t", predictions, "", weights), data, log_frequency, config)
 
     shares = torch.from_numpy(np.tile(probabilities, (2, 1)).astype(np.float32))
     logits = shares.log() - 0.5 * log_frequency

@@ -4,7 +4,7 @@ Each member is a model folder that `train --folds` has written. The test images 
 split that all members follow; no member has read them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups, read_split, select
 from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.metrics.partial_labels import class_numbers
 from cadlib.model import calibration, card, manifest, metrics_file
 from cadlib.model.committee import Average, Committee, averaged
 from cadlib.model.golden import golden_json
@@ -101,8 +102,13 @@ def pack_committee(
 def _with_views(model: Model, views: Literal[1, 8]) -> Model:
     """Return a model as it reads images in the committee: in these views, from a symmetric crop."""
     spec = msgspec.structs.replace(model.record.input, symmetric=True)
-    record = msgspec.structs.replace(model.record, input=spec, views=views)
-    return Model(record, Committee(model.committee.members, views), model.folder)
+    record = msgspec.structs.replace(
+        model.record,
+        input=spec,
+        views=views,
+    )
+    committee = Committee(model.committee.members, views)
+    return Model(record, committee, model.folder)
 
 
 def _check_members(models: Sequence[Model]) -> Path:
@@ -115,16 +121,23 @@ def _check_members(models: Sequence[Model]) -> Path:
                 "Give the models that `train --folds` has written."
             )
     _check_same(models)
-    runs = [model.record.members[0].run.config for model in models]
-    _check_folds(models, {int(run.get("folds") or 0) for run in runs})
-    followed = {str(run.get("split_of")) for run in runs}
+    _check_folds(models)
+    followed = {str(_settings_of(model).get("split_of")) for model in models}
     if len(followed) > 1:
         names = ", ".join(sorted(followed))
-        raise TrainingFailed(f"Expected members of one split, but they follow {names}.")
+        raise TrainingFailed(
+            f"Expected members of one split, but they follow {names}. "
+            "Train all members with the same --split-of."
+        )
     split = find_split(followed.pop())
     _check_test_images(models, split)
     _check_disjoint(models)
     return split
+
+
+def _settings_of(model: Model) -> Mapping[str, Any]:
+    """Return the settings that the network of a member was trained with."""
+    return model.record.members[0].run.config
 
 
 def _check_same(models: Sequence[Model]) -> None:
@@ -139,9 +152,11 @@ def _check_same(models: Sequence[Model]) -> None:
                 )
 
 
-def _check_folds(models: Sequence[Model], numbers_of_folds: set[int]) -> None:
+def _check_folds(models: Sequence[Model]) -> None:
     """Raise TrainingFailed unless there is one member for each fold."""
     folds = sorted(model.record.members[0].fold or 0 for model in models)
+    # Members of different cross-validations have different numbers.
+    numbers_of_folds = {int(_settings_of(model).get("folds") or 0) for model in models}
     n_folds = max(numbers_of_folds)
     if len(numbers_of_folds) > 1 or folds != list(range(n_folds)):
         fold_numbers = ", ".join(map(str, folds))
@@ -239,22 +254,30 @@ def _measure(
     fields["training"] = _training_facts(split, dataset)
     record = _record(folds[0].model.record, name, version, fields)
     facts = metrics_file.model_facts(record)
-    of_split = metrics_file.split_metrics(msgspec.structs.replace(metrics, model=facts))
+    of_model = msgspec.structs.replace(metrics, model=facts)
+    of_split = metrics_file.split_metrics(of_model)
     backbones = [fold.member.backbone for fold in folds]
     by_fold = measure_folds(table, out_of_fold, backbones, fields)
     joined = metrics_file.join_splits(of_split, None)
-    return out_of_fold, record, msgspec.structs.replace(joined, cross_validation=by_fold)
+    with_folds = msgspec.structs.replace(joined, cross_validation=by_fold)
+    return out_of_fold, record, with_folds
 
 
 def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOfFold:
     """Return the predictions of all folds; `table` has their images in the same order."""
-    logits = []
-    numbers = []
-    for fold in folds:
-        logits.append(averaged(fold.view_logits, (1,), average))
-        numbers += [fold.member.fold or 0] * len(fold.table)
     images = tuple(table["image"])
-    return OutOfFold(images, np.array(numbers, np.int64), np.concatenate(logits))
+    numbers: list[int] = []
+    for fold in folds:
+        number = fold.member.fold or 0
+        numbers += [number] * len(fold.table)
+    logits = _view_averages(folds, average)
+    return OutOfFold(images, np.array(numbers, np.int64), logits)
+
+
+def _view_averages(folds: Sequence[Fold], average: Average) -> NDArray[np.float32]:
+    """Return the logits of all images of the folds, (N, 8), averaged over their views."""
+    by_fold = [averaged(fold.view_logits, (1,), average) for fold in folds]
+    return np.concatenate(by_fold)
 
 
 def _record(
@@ -281,16 +304,19 @@ def _record(
 
 def _better_average(folds: Sequence[Fold], table: pd.DataFrame) -> Average:
     """Return what to average over the views: that of the smaller calibrated loss."""
-    labels = table["diagnosis"].map(CODES.index).to_numpy(np.int64)
+    labels = class_numbers(table["diagnosis"])
+    images = np.arange(len(labels))
     groups = lesion_groups(table).to_numpy()
     sides_px = short_sides(table)
     losses: dict[Average, float] = {}
     for average in get_args(Average):
-        logits = np.concatenate([averaged(fold.view_logits, (1,), average) for fold in folds])
+        logits = _view_averages(folds, average)
         temperature, bias = calibration.fit(logits, labels, groups, sides_px)
         shares = calibration.probabilities(logits, temperature.of(sides_px), bias)
-        of_truth = shares[np.arange(len(labels)), labels]
-        losses[average] = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
+        # A share so small that it is 0 would have no logarithm.
+        of_truth = np.maximum(shares[images, labels], 1e-12)
+        loss = -np.log(of_truth).mean()
+        losses[average] = float(loss)
     return min(losses, key=lambda average: losses[average])
 
 
@@ -298,9 +324,9 @@ def _network_files(folds: Sequence[Fold]) -> dict[str, bytes]:
     """Return weights and graph of each member under their names in the committee's folder."""
     files: dict[str, bytes] = {}
     for number, fold in enumerate(folds):
-        source = fold.model.folder
-        files[manifest.weights_file(number)] = (source / manifest.weights_file(0)).read_bytes()
-        files[manifest.onnx_file(number)] = (source / manifest.onnx_file(0)).read_bytes()
+        for name_of in (manifest.weights_file, manifest.onnx_file):
+            source = fold.model.folder / name_of(0)
+            files[name_of(number)] = source.read_bytes()
     return files
 
 

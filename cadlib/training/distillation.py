@@ -9,7 +9,6 @@ test images are those of the committee, and no target comes from a network that 
 networks of the committee were trained on the validation images of the student.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cadlib.errors import TrainingFailed
+from cadlib.model.manifest import read_manifest
 from cadlib.model.out_of_fold import OutOfFold, read_out_of_fold
 from cadlib.model.record import (
     OUT_OF_FOLD_FILE,
@@ -42,18 +42,14 @@ _NAMED_IMAGES = 5
 class Teacher:
     """A cross-validated model and its out-of-fold predictions.
 
-    `adjustments`, (N,) float32, is the `logit_adjustment` of the network that predicted each image.
+    `predictions_sha256` is the hash of its out_of_fold.csv, in hexadecimal. `adjustments`, (N,)
+    float32, is the `logit_adjustment` of the network that predicted each image.
     """
 
     model_id: str
     predictions: OutOfFold
+    predictions_sha256: str
     adjustments: NDArray[np.float32]
-
-    @property
-    def predictions_sha256(self) -> str:
-        """Return the hash of out_of_fold.csv, in hexadecimal."""
-        text = self.predictions.csv()
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +73,9 @@ class SoftTargets:
 
     def shares(self, rows: Tensor) -> Tensor:
         """Return the softened probabilities of the teacher for rows, (N,) int64: (N, 8)."""
-        logits = self.logits[rows.to(self.logits.device)]
-        return functional.softmax(logits / self.temperature, dim=1)
+        places = rows.to(self.logits.device)
+        softened = self.logits[places] / self.temperature
+        return functional.softmax(softened, dim=1)
 
     def add_loss(self, label_loss: Tensor, logits: Tensor, soft_shares: Tensor) -> Tensor:
         """Return the weighted sum of the loss on labels and that on `soft_shares`, (N, 8).
@@ -86,11 +83,14 @@ class SoftTargets:
         `logits`, (N, 8), are those of the network, without an adjustment by class frequency. The
         loss is the mean Kullback-Leibler divergence of both at the temperature.
         """
-        log_shares = functional.log_softmax(logits / self.temperature, dim=1)
+        softened = logits / self.temperature
+        log_shares = functional.log_softmax(softened, dim=1)
         divergence = functional.kl_div(log_shares, soft_shares, reduction="batchmean")
         # Gradients of softened probabilities shrink by the square of the temperature.
         soft_loss = self.temperature**2 * divergence
-        return (1 - self.weight) * label_loss + self.weight * soft_loss
+        label_part = (1 - self.weight) * label_loss
+        soft_part = self.weight * soft_loss
+        return label_part + soft_part
 
 
 def read_teacher(config: TrainConfig) -> Teacher | None:
@@ -111,7 +111,13 @@ def read_teacher(config: TrainConfig) -> Teacher | None:
             f"Expected a teacher with {OUT_OF_FOLD_FILE} but {record.model_id} has none. "
             "Give a model of several networks that `cadlib pack` has written."
         )
-    return Teacher(record.model_id, predictions, _adjustments(record, predictions))
+    listed = read_manifest(folder)
+    return Teacher(
+        model_id=record.model_id,
+        predictions=predictions,
+        predictions_sha256=listed.files[OUT_OF_FOLD_FILE].sha256,
+        adjustments=_adjustments(record, predictions),
+    )
 
 
 def _check_split(teacher: Path, config: TrainConfig) -> None:
@@ -129,10 +135,13 @@ def _check_split(teacher: Path, config: TrainConfig) -> None:
 
 def _adjustments(record: ModelRecord, predictions: OutOfFold) -> NDArray[np.float32]:
     """Return the `logit_adjustment` of the network that predicted each image, (N,)."""
-    by_fold = {}
+    weight_of = {}
     for member in record.members:
-        by_fold[member.fold] = float(member.run.config.get("logit_adjustment") or 0)
-    weights = [by_fold[fold] for fold in predictions.folds.tolist()]
+        settings = member.run.config
+        weight = settings.get("logit_adjustment") or 0
+        weight_of[member.fold] = float(weight)
+    folds = predictions.folds.tolist()
+    weights = [weight_of[fold] for fold in folds]
     return np.array(weights, np.float32)
 
 
@@ -150,21 +159,8 @@ def match_targets(
     rows = np.concatenate([data.rows("train"), data.rows("validation")])
     images = data.table["image"].iloc[rows].tolist()
     places = _places(images, teacher)
-
-    # A network that is trained with the adjustment w * log(frequency) in its loss predicts
-    # log(probability) - w * log(frequency): its logits are those of classes that are more evenly
-    # frequent. The adjustment belongs to the loss on labels alone. So the soft loss compares logits
-    # without it, and both losses have their minimum at the same logits, provided that teacher and
-    # student had the same weight w. Where they differ, the teacher's logits are moved to those that
-    # it would have had with the weight of the student. The student's logits then mean the same as
-    # without a teacher, and its calibration on validation images fits a temperature and a bias for
-    # each class as always.
-    frequencies = log_frequency.numpy()
-    weights = teacher.adjustments[places] - np.float32(config.logit_adjustment)
-    moved = teacher.predictions.logits[places] + weights[:, None] * frequencies
-
     logits = np.full((len(data.table), len(CODES)), np.nan, np.float32)
-    logits[rows] = moved
+    logits[rows] = _moved_logits(teacher, places, log_frequency, config.logit_adjustment)
     return SoftTargets(
         teacher_id=teacher.model_id,
         predictions_sha256=teacher.predictions_sha256,
@@ -181,12 +177,40 @@ def _places(images: Sequence[str], teacher: Teacher) -> list[int]:
     """
     place_of = {image: place for place, image in enumerate(teacher.predictions.images)}
     missing = [image for image in images if image not in place_of]
-    if not missing:
-        return [place_of[image] for image in images]
-    names = ", ".join(missing[:_NAMED_IMAGES])
-    more = " …" if len(missing) > _NAMED_IMAGES else ""
-    raise TrainingFailed(
+    if missing:
+        raise TrainingFailed(_missing_predictions(missing, teacher))
+    return [place_of[image] for image in images]
+
+
+def _missing_predictions(images: Sequence[str], teacher: Teacher) -> str:
+    """Return the message for images without a prediction."""
+    names = ", ".join(images[:_NAMED_IMAGES])
+    more = " …" if len(images) > _NAMED_IMAGES else ""
+    return (
         f"Expected a prediction in {OUT_OF_FOLD_FILE} of {teacher.model_id} for each training and "
-        f"validation image, but {len(missing):,} have none: {names}{more}. "
+        f"validation image, but {len(images):,} have none: {names}{more}. "
         "Pack the teacher again with the same data set."
     )
+
+
+def _moved_logits(
+    teacher: Teacher,
+    places: Sequence[int],
+    log_frequency: Tensor,
+    student_weight: float,
+) -> NDArray[np.float32]:
+    """Return the logits that the teacher would have with the `logit_adjustment` of the student.
+
+    `places` are rows of its predictions; the logits are (len(places), 8).
+    """
+    # A network that is trained with the adjustment w * log(frequency) in its loss predicts
+    # log(probability) - w * log(frequency): its logits are those of classes that are more evenly
+    # frequent. The adjustment belongs to the loss on labels alone, and the soft loss compares
+    # logits without it. So both losses have their minimum at the same logits only if teacher and
+    # student have the same weight w: where they differ, the teacher's logits are moved. The
+    # student's logits then mean the same as without a teacher, and its calibration on validation
+    # images fits a temperature and a bias for each class as always.
+    weights = teacher.adjustments[places] - np.float32(student_weight)
+    shifts = weights[:, None] * log_frequency.numpy()
+    moved: NDArray[np.float32] = teacher.predictions.logits[places] + shifts
+    return moved

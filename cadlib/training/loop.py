@@ -170,7 +170,8 @@ def _targets(setup: Setup, labels: Tensor, rows: Tensor) -> Tensor:
 
     Both lie side by side in (N, 16), so that mixup blends them by the same share.
     """
-    shares = functional.one_hot(labels, len(CODES)).float()
+    of_labels = functional.one_hot(labels, len(CODES))
+    shares = of_labels.float()
     if setup.soft_targets is None:
         return shares
     soft_shares = setup.soft_targets.shares(rows)
@@ -179,12 +180,14 @@ def _targets(setup: Setup, labels: Tensor, rows: Tensor) -> Tensor:
 
 def _loss(setup: Setup, logits: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of a batch; `targets` are those of `_targets`, mixed or not."""
-    shares = targets[:, : len(CODES)]
+    n_classes = len(CODES)
+    shares = targets[:, :n_classes]
     # Menon et al., Long-tail learning via logit adjustment (ICLR 2021)
-    label_loss = functional.cross_entropy(logits + setup.adjustment, shares)
+    adjusted = logits + setup.adjustment
+    label_loss = functional.cross_entropy(adjusted, shares)
     if setup.soft_targets is None:
         return label_loss
-    soft_shares = targets[:, len(CODES) :]
+    soft_shares = targets[:, n_classes:]
     return setup.soft_targets.add_loss(label_loss, logits, soft_shares)
 
 
@@ -266,9 +269,15 @@ def _report_epoch(setup: Setup, epoch: int, losses: list[Tensor]) -> None:
     data = setup.data
     with setup.fabric.autocast():
         logits = predict_logits(setup.average.module, data, setup.spec)
-    validation_loss = _validation_loss(setup, logits).item()
-    mean_loss = torch.stack(losses).mean().item()
-    setup.run.report(epoch, mean_loss, validation_loss, logits, data)
+    validation_loss = _validation_loss(setup, logits)
+    training_loss = torch.stack(losses).mean()
+    setup.run.report(
+        epoch,
+        training_loss.item(),
+        validation_loss.item(),
+        logits,
+        data,
+    )
 
 
 def _validation_loss(setup: Setup, logits: NDArray[np.float32]) -> Tensor:
@@ -284,8 +293,8 @@ def _validation_loss(setup: Setup, logits: NDArray[np.float32]) -> Tensor:
     label_loss = functional.cross_entropy(adjusted, truth)
     if setup.soft_targets is None:
         return label_loss
-    soft_shares = setup.soft_targets.shares(torch.from_numpy(rows)).cpu()
-    return setup.soft_targets.add_loss(label_loss, predicted, soft_shares)
+    soft_shares = setup.soft_targets.shares(torch.from_numpy(rows))
+    return setup.soft_targets.add_loss(label_loss, predicted, soft_shares.cpu())
 
 
 @torch.inference_mode()

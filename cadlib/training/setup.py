@@ -150,13 +150,9 @@ def draw_split(folder: Path, config: TrainConfig, log: Callable[[str], None]) ->
 
     Raise as `read_training_data`.
     """
-    request = SplitRequest(
-        seed=config.seed,
-        validation=config.validation,
-        test=config.test,
-        subset=read_subset(config.subset) if config.subset else None,
-    )
-    data = read_training_data(folder, network_input(config), request, log)
+    spec = network_input(config)
+    request = _split_request(config, None)
+    data = read_training_data(folder, spec, request, log)
     return data.split_csv
 
 
@@ -176,13 +172,24 @@ def _read_data(
     fabric: Fabric,
 ) -> TrainingData:
     """Read the images of the run with the split, subset and folds of its settings."""
-    subset = read_subset(config.subset) if config.subset else None
     fold_plan = None
     # `read_teacher` checks that both are the same model where both are given.
-    split_model = config.split_of or config.teacher
-    if split_model:
-        fold_plan = FoldPlan(find_split(split_model), config.folds, config.fold)
-    request = SplitRequest(
+    followed = config.split_of or config.teacher
+    if followed:
+        split = find_split(followed)
+        fold_plan = FoldPlan(split, config.folds, config.fold)
+    request = _split_request(config, fold_plan)
+    # The first process fills the pixel cache, and the others read it.
+    with fabric.rank_zero_first():
+        return read_training_data(folder, spec, request, fabric.print)
+
+
+def _split_request(config: TrainConfig, fold_plan: FoldPlan | None) -> SplitRequest:
+    """Return the split of a run: a new one without a `fold_plan`."""
+    subset = None
+    if config.subset:
+        subset = read_subset(config.subset)
+    return SplitRequest(
         seed=config.seed,
         validation=config.validation,
         test=config.test,
@@ -190,9 +197,6 @@ def _read_data(
         subset=subset,
         fold_plan=fold_plan,
     )
-    # The first process fills the pixel cache, and the others read it.
-    with fabric.rank_zero_first():
-        return read_training_data(folder, spec, request, fabric.print)
 
 
 def _plan_batches(data: TrainingData, config: TrainConfig, fabric: Fabric) -> BatchPlan:
@@ -262,5 +266,7 @@ def _log_frequency(data: TrainingData) -> Tensor:
     train_labels = data.labels[train_rows]
     counts = np.bincount(train_labels, minlength=len(CODES))
     # No count is 0: a split without images of a class is rejected when it is read.
-    frequency = torch.tensor(counts / len(train_rows))
-    return frequency.log().float()
+    shares = counts / len(train_rows)
+    frequency = torch.tensor(shares)
+    log_frequency = frequency.log()
+    return log_frequency.float()
