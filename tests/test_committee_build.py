@@ -20,6 +20,7 @@ from cadlib.model.record import OUT_OF_FOLD_FILE, SPLIT_FILE, read_record
 from cadlib.model.verification import verify
 from cadlib.training.run import CHECKPOINT_FILE
 from cadlib.training.speed import Speed
+from tests.builds import check_refused, set_folders, statuses
 from tests.conftest import draw_few
 from tests.model_folders import change_file
 from tests.tiny_training import TINY
@@ -68,10 +69,8 @@ def words(data: Path, file: Path) -> list[str]:
     return ["build", "--data", str(data), "--name", "tiny", "--recipe", str(file), *skipped]
 
 
-def set_places(patch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
-    patch.setenv("CADLIB_MODELS", str(folder / "models"))
-    patch.setenv("CADLIB_RUNS", str(folder / "runs"))
-    patch.setenv("CADLIB_CACHE", str(cache))
+def prepare(patch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
+    set_folders(patch, folder, cache)
     patch.setattr(build, "_measured_speed", lambda _settings: Speed(0.02, 0.01))
 
 
@@ -81,7 +80,7 @@ def complete(tmp_path_factory, synthetic_dataset, same_graphs) -> Path:
     folder = tmp_path_factory.mktemp("complete")
     (folder / "recipe.toml").write_text(recipe_text(start="views = 1\n"))
     with pytest.MonkeyPatch.context() as patch:
-        set_places(patch, folder, tmp_path_factory.getbasetemp() / "cache")
+        prepare(patch, folder, tmp_path_factory.getbasetemp() / "cache")
         draw_few(patch)
         assert main(words(synthetic_dataset, folder / "recipe.toml")) == 0
     return folder
@@ -90,7 +89,7 @@ def complete(tmp_path_factory, synthetic_dataset, same_graphs) -> Path:
 @pytest.fixture
 def folder(tmp_path, tmp_path_factory, monkeypatch) -> Path:
     """Return an empty folder, where commands write models and runs."""
-    set_places(monkeypatch, tmp_path, tmp_path_factory.getbasetemp() / "cache")
+    prepare(monkeypatch, tmp_path, tmp_path_factory.getbasetemp() / "cache")
     return tmp_path
 
 
@@ -103,17 +102,6 @@ def built_here(complete, folder, monkeypatch) -> Path:
     # The members name the file of their split.
     monkeypatch.setattr(build, "new_split_file", lambda _: complete / "runs" / "tiny" / "split.csv")
     return folder
-
-
-def statuses(output: str) -> dict[str, str]:
-    """Return the status of each step in a printed plan."""
-    rows = output.partition("Plan for ")[2].splitlines()[1:]
-    plan = {}
-    for row in rows:
-        if not row[:3].strip().isdigit():
-            break
-        plan[row.split()[1]] = row[91:]
-    return plan
 
 
 def pending(output: str) -> list[str]:
@@ -231,6 +219,15 @@ def test_from_repeats_a_step_and_all_later_ones(built_here, synthetic_dataset, c
     assert "tiny-fold0 for --from pack, but there is none" in capsys.readouterr().err
 
 
+def test_later_steps_are_repeated_without_the_file_of_the_split(
+    built_here, synthetic_dataset, capsys
+):
+    (built_here / "runs" / "tiny" / "split.csv").unlink()
+    line = [*words(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]
+    assert main([*line, "--from", "cases"]) == 0
+    assert statuses(capsys.readouterr().out)["split"] == "before --from"
+
+
 def test_each_network_continues_from_its_own_checkpoint(folder, synthetic_dataset):
     file = folder / "recipe.toml"
     file.write_text(recipe_text(small=False))
@@ -251,16 +248,16 @@ def test_each_network_continues_from_its_own_checkpoint(folder, synthetic_datase
         (["--skip", "pack"], "Expected --skip of a step after pack"),
         (["--skip", "train"], "Expected --skip to be one of split, train-fold0, train-fold1"),
         (["--from", "train"], "Expected --from to be one of split, train-fold0"),
-        (["--from", "audit"], "Leave --from out to train it"),
+        (["--skip", "split"], "all others need its split"),
+        (["--from", "train-fold0"], "Expected a split in"),
+        (["--from", "audit"], "Leave --from out to build it"),
         (["--epochs", "3"], "Expected no --epochs together with --recipe"),
     ],
 )
 def test_bad_usage_ends_with_2_before_any_work(folder, synthetic_dataset, more, message, capsys):
     file = folder / "recipe.toml"
     file.write_text(recipe_text())
-    assert main([*words(synthetic_dataset, file)[:7], *more]) == 2
-    assert message in capsys.readouterr().err
-    assert not (folder / "runs").exists()
+    check_refused([*words(synthetic_dataset, file)[:7], *more], message, folder, capsys)
 
 
 def test_networks_of_different_inputs_are_refused_before_training(folder, synthetic_dataset):

@@ -165,19 +165,17 @@ class Build(TrainingCommand):
 
     def _check_names(self, steps: Sequence[Step]) -> None:
         """Raise UsageError for an unknown step, and for one that must not be skipped."""
-        labels = [step.label for step in steps]
+        if self.from_step is not None:
+            _check_label("--from", self.from_step, steps)
         skipped = self.skip or []
-        from_step = [] if self.from_step is None else [self.from_step]
-        for option, names in (("--from", from_step), ("--skip", skipped)):
-            for name in names:
-                if name not in labels:
-                    raise UsageError(
-                        f"Expected {option} to be one of {', '.join(labels)} but got {name!r}."
-                    )
+        for name in skipped:
+            _check_label("--skip", name, steps)
         for step in steps:
-            if step.makes_model and step.label in skipped:
+            is_needed = any(other.needs(step) for other in steps)
+            if is_needed and step.label in skipped:
                 raise UsageError(
-                    f"Expected --skip of a step after {step.label}: all others need its model."
+                    f"Expected --skip of a step after {step.label}: "
+                    f"all others need its {step.product}."
                 )
 
     def _check_name(self) -> None:
@@ -204,25 +202,28 @@ class Build(TrainingCommand):
 
     def _plan(self, steps: Sequence[Step]) -> list[Planned]:
         """Return all steps, each with the reason why it is not run, if there is one."""
-        labels = [step.label for step in steps]
         # Without --from, no step is repeated.
-        first = labels.index(self.from_step) if self.from_step else len(steps)
-        self._check_results(steps[:first], steps[first:])
+        first = len(steps)
+        if self.from_step:
+            labels = [step.label for step in steps]
+            first = labels.index(self.from_step)
+        before = steps[:first]
+        repeated = [replace(step, again=True) for step in steps[first:]]
+        self._check_results(before, repeated)
         plan: list[Planned] = []
-        for number, step in enumerate(steps):
-            planned_step = replace(step, again=number >= first)
-            reason = self._reason(planned_step, plan)
-            plan.append(Planned(planned_step, reason))
+        for step in (*before, *repeated):
+            reason = self._reason(step, plan)
+            plan.append(Planned(step, reason))
         return plan
 
     def _check_results(self, before: Sequence[Step], repeated: Sequence[Step]) -> None:
-        """Raise UsageError where a step from --from on needs a model that is not there."""
+        """Raise UsageError where a step from --from on needs a result that is not there."""
         for step in before:
             is_needed = any(later.needs(step) for later in repeated)
             if is_needed and not step.has_result(read_built(step.recipe)):
                 raise UsageError(
-                    f"Expected a model in {step.recipe.folder} for --from {self.from_step}, "
-                    "but there is none. Leave --from out to train it."
+                    f"Expected a {step.product} in {step.place} for --from {self.from_step}, "
+                    "but there is none. Leave --from out to build it."
                 )
 
     def _reason(self, step: Step, plan: Sequence[Planned]) -> str:
@@ -288,10 +289,23 @@ class Build(TrainingCommand):
         return shlex.join(words)
 
 
+def _check_label(option: str, name: str, steps: Sequence[Step]) -> None:
+    """Raise UsageError where no step has the name that was given with an option."""
+    labels = [step.label for step in steps]
+    if name in labels:
+        return
+    names = ", ".join(labels)
+    raise UsageError(f"Expected {option} to be one of {names} but got {name!r}.")
+
+
 def _changed_settings(settings: TrainConfig) -> list[str]:
     """Return the names of the settings that differ from their default."""
-    values = vars(settings)
-    return [each.name for each in fields(settings) if values[each.name] != each.default]
+    names = []
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if value != setting.default:
+            names.append(setting.name)
+    return names
 
 
 def _across_settings(settings: TrainConfig) -> TrainConfig:
@@ -319,7 +333,8 @@ def _is_done(step: Step, built: Built | None, plan: Sequence[Planned]) -> bool:
     Nothing is done for a model that is to be trained: every result belongs to its weights.
     """
     for planned in plan:
-        if not planned.reason and step.builds_on(planned.step):
+        is_pending = not planned.reason
+        if is_pending and step.builds_on(planned.step):
             return False
     return step.is_complete(built)
 
@@ -346,13 +361,18 @@ def _timed(plan: Sequence[Planned]) -> list[Planned]:
         recipe = planned.step.recipe
         if recipe.name not in works:
             works[recipe.name] = _work(recipe, images)
-        work = works[recipe.name]
-        # Without its only archive, nothing would be left to train on.
-        if planned.step.name == StepName.ACROSS and work.n_archives < 2:
-            timed.append(replace(planned, reason="needs two archives"))
-        else:
-            timed.append(replace(planned, seconds=planned.step.seconds(work)))
+        timed_step = _timed_step(planned, works[recipe.name])
+        timed.append(timed_step)
     return timed
+
+
+def _timed_step(planned: Planned, work: Work) -> Planned:
+    """Return a step with its estimated time, or with the reason why the data set excludes it."""
+    # Without its only archive, nothing would be left to train on.
+    if planned.step.name == StepName.ACROSS and work.n_archives < 2:
+        return replace(planned, reason="needs two archives")
+    seconds = planned.step.seconds(work)
+    return replace(planned, seconds=seconds)
 
 
 def _read_images(recipe: Recipe) -> Images:
@@ -362,14 +382,13 @@ def _read_images(recipe: Recipe) -> Images:
     table = _labelled_images(recipe)
     # Spread over the whole table, because image sizes differ between archives.
     spread = max(len(table) // READ_IMAGES, 1)
-    sample = table["path"].iloc[::spread].tolist()
-    return Images(table, measure_reading(sample[:READ_IMAGES]))
+    paths = table["path"].iloc[::spread].tolist()
+    read_s = measure_reading(paths[:READ_IMAGES])
+    return Images(table, read_s)
 
 
-def _work(recipe: Recipe, images: Images | None = None) -> Work:
+def _work(recipe: Recipe, images: Images) -> Work:
     """Count the images of a model, and time its networks."""
-    if images is None:
-        images = _read_images(recipe)
     settings = recipe.settings
     n_images = len(images.table)
     n_test = round(settings.test * n_images)
@@ -394,8 +413,9 @@ def _speed(recipe: Recipe) -> "Speed":
     speed = _network_speed(recipe.settings)
     if not recipe.members:
         return speed
-    of_members = [_network_speed(member.settings) for member in recipe.members]
-    predict_s = sum(of_member.predict_s for of_member in of_members)
+    predict_s = 0.0
+    for member in recipe.members:
+        predict_s += _network_speed(member.settings).predict_s
     return Speed(speed.train_s, predict_s)
 
 

@@ -14,6 +14,7 @@ The order follows from what a step needs and overwrites:
 Each step runs the command of its name, with the result saved in the model.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -149,15 +150,22 @@ class Step(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     makes_model: ClassVar[bool] = False
-    """Whether later steps need the result of this one, so that it cannot be left out."""
+    """Whether this step writes the model that later steps read."""
+    product: ClassVar[str] = "model"
+    """What other steps may need of this one, in a message."""
 
     @property
     def label(self) -> str:
         """Return the name of the step in the plan, different for all steps of a build."""
         return f"{self.recipe.prefix}{self.name}"
 
+    @property
+    def place(self) -> Path:
+        """Return the folder or the file of `product`."""
+        return self.recipe.folder
+
     def has_result(self, built: Built | None) -> bool:
-        """Return whether a step that makes a model has made one; `built` is its model, if any."""
+        """Return whether `product` is there; `built` is the model of the recipe, if any."""
         return built is not None
 
     def is_complete(self, built: Built | None) -> bool:
@@ -238,9 +246,10 @@ class TrainStep(Step):
         """Return the time of all epochs, with reading every image once."""
         epochs = self.recipe.settings.epochs
         training = epochs * work.n_train * work.speed.train_s
-        n_validations = -(-epochs // self.recipe.settings.validate_every)
+        n_validations = math.ceil(epochs / self.recipe.settings.validate_every)
         validating = n_validations * work.n_validation * work.speed.predict_s
-        return training + validating + work.n_images * work.read_s
+        reading = work.n_images * work.read_s
+        return training + validating + reading
 
     def command(self) -> CliCommand:
         """Return the command, which continues from a checkpoint where there is one."""

@@ -67,11 +67,16 @@ class SplitStep(Step):
 
     name: ClassVar[str] = "split"
     summary: ClassVar[str] = "Draw the split that all networks follow."
-    makes_model: ClassVar[bool] = True
+    product: ClassVar[str] = "split"
+
+    @property
+    def place(self) -> Path:
+        """Return the file of the split."""
+        return new_split_file(self.recipe.run_dir)
 
     def has_result(self, _built: Built | None) -> bool:
         """Return whether there is a split; no model is needed for it."""
-        return new_split_file(self.recipe.run_dir).exists()
+        return self.place.exists()
 
     def is_complete(self, built: Built | None) -> bool:
         """Return whether there is a split."""
@@ -90,7 +95,7 @@ class SplitStep(Step):
         return DrawSplit(
             data=self.recipe.data,
             settings=self.recipe.members[0].settings,
-            file=new_split_file(self.recipe.run_dir),
+            file=self.place,
         )
 
 
@@ -111,7 +116,7 @@ class MemberStep(TrainStep):
 
     def builds_on(self, other: Step) -> bool:
         """Return whether this step is repeated after an earlier one: not that of another fold."""
-        return isinstance(other, SplitStep)
+        return self.needs(other)
 
 
 @dataclass(frozen=True)
@@ -128,21 +133,27 @@ class PackStep(Step):
 
     def is_done(self, built: Built) -> bool:
         """Return whether the model has the networks of all members as they are now."""
-        packed = [member.weights_sha256 for member in built.record.members]
+        record = built.record
+        if record.version != self.recipe.version:
+            return False
+        if record.views != self.recipe.views:
+            return False
         trained = []
         for recipe in self.recipe.members:
             member = read_built(recipe)
             if member is None:
                 return False
             trained.append(member.record.weights_sha256)
-        same_version = built.record.version == self.recipe.version
-        return same_version and packed == trained and built.record.views == self.recipe.views
+        packed = [member.weights_sha256 for member in record.members]
+        return packed == trained
 
     def seconds(self, work: Work) -> float:
         """Return the time to read each image, and to predict it by one of the networks."""
         n_images = work.n_train + work.n_validation
-        predict_s = work.speed.predict_s / len(self.recipe.members)
-        return n_images * (work.read_s + predict_s)
+        n_networks = len(self.recipe.members)
+        predict_s = work.speed.predict_s / n_networks
+        image_s = work.read_s + predict_s
+        return n_images * image_s
 
     def command(self) -> CliCommand:
         """Return the command."""
@@ -164,14 +175,15 @@ def check_inputs(committee: Recipe) -> None:
     from cadlib.training.setup import network_input
 
     # Members of one backbone have one input, as all have the same `input-px`.
-    settings = {member.settings.backbone: member.settings for member in committee.members}
-    inputs = {backbone: network_input(each) for backbone, each in settings.items()}
-    expected, *others = inputs
+    settings_of = {member.settings.backbone: member.settings for member in committee.members}
+    first, *others = settings_of
+    expected = network_input(settings_of[first])
     for backbone in others:
-        if inputs[backbone] != inputs[expected]:
+        spec = network_input(settings_of[backbone])
+        if spec != expected:
             raise UsageError(
-                f"Expected networks of the same input, but {expected} reads {inputs[expected]} "
-                f"and {backbone} reads {inputs[backbone]}. Choose another `backbone`."
+                f"Expected networks of the same input, but {first} reads {expected} "
+                f"and {backbone} reads {spec}. Choose another `backbone`."
             )
 
 
