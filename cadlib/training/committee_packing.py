@@ -19,7 +19,9 @@ from cadlib.data.dataset import Dataset, short_sides
 from cadlib.data.splits import lesion_groups, read_split, select
 from cadlib.errors import TrainingFailed
 from cadlib.evaluation.model_outputs import model_outputs
+from cadlib.metrics.cross_validation import CrossValidation
 from cadlib.metrics.partial_labels import class_numbers
+from cadlib.metrics.summary_schema import EvaluationMetrics
 from cadlib.model import calibration, card, manifest, metrics_file
 from cadlib.model.committee import Average, Committee, averaged
 from cadlib.model.golden import golden_json
@@ -253,14 +255,22 @@ def _measure(
     fields["average"] = average
     fields["training"] = _training_facts(split, dataset)
     record = _record(folds[0].model.record, name, version, fields)
+    backbones = [fold.member.backbone for fold in folds]
+    by_fold = measure_folds(table, out_of_fold, backbones, fields)
+    return out_of_fold, record, _own_metrics(metrics, record, by_fold)
+
+
+def _own_metrics(
+    metrics: EvaluationMetrics,
+    record: ModelRecord,
+    by_fold: CrossValidation,
+) -> Metrics:
+    """Return the content of the committee's metrics.json."""
     facts = metrics_file.model_facts(record)
     of_model = msgspec.structs.replace(metrics, model=facts)
     of_split = metrics_file.split_metrics(of_model)
-    backbones = [fold.member.backbone for fold in folds]
-    by_fold = measure_folds(table, out_of_fold, backbones, fields)
     joined = metrics_file.join_splits(of_split, None)
-    with_folds = msgspec.structs.replace(joined, cross_validation=by_fold)
-    return out_of_fold, record, with_folds
+    return msgspec.structs.replace(joined, cross_validation=by_fold)
 
 
 def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOfFold:
