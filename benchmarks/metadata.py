@@ -32,7 +32,6 @@ from cadlib.data.dataset import open_dataset
 from cadlib.data.splits import read_split, select
 from cadlib.images.patient import design_of
 from cadlib.metrics import classification
-from cadlib.metrics.operating_point import DEFAULT_OPERATING_POINT, choose_thresholds
 from cadlib.model import card, metrics_file
 from cadlib.model.calibration import SMALL_PX
 from cadlib.model.golden import golden_json
@@ -45,6 +44,7 @@ from cadlib.model.metadata.changes import (
     archives_of,
     compare,
     compare_age_bands,
+    default_threshold,
     parts_of,
 )
 from cadlib.model.metadata.fitting import (
@@ -353,13 +353,6 @@ def head(*cells: str) -> None:
     print()
     row(*cells)
     row(*("---" for _ in cells))
-
-
-def default_threshold(scores: Floats, truth: NDArray[np.bool_]) -> float:
-    """Return the threshold of the default operating point."""
-    points = choose_thresholds(scores, truth)
-    [point] = [point for point in points if point.name == DEFAULT_OPERATING_POINT]
-    return point.threshold
 
 
 def print_ages(

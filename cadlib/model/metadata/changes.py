@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cadlib.data.age_bands import age_bands
 from cadlib.files.json_types import Count, JsonObject, Value
 from cadlib.metrics import classification
-from cadlib.metrics.classification import Floats, Labels
+from cadlib.metrics.classification import Bools, Floats, Labels
 from cadlib.metrics.operating_point import (
     DEFAULT_OPERATING_POINT,
     TARGET_SENSITIVITY,
@@ -22,7 +23,7 @@ from cadlib.taxonomy import CODES
 if TYPE_CHECKING:
     import pandas as pd
 
-Parts = Mapping[str, NDArray[np.bool_]]
+Parts = Mapping[str, Bools]
 ALL = "all"
 """The part of all images."""
 ARCHIVE = "archive "
@@ -163,9 +164,12 @@ def compare(
     for part, inside in parts.items():
         if not inside.any():
             continue
+        part_labels = labels[inside]
+        part_before = before[inside]
+        part_after = after[inside]
         pairs = {}
         for name, metric in METRICS.items():
-            pairs[name] = _pair(metric.compute, labels[inside], before[inside], after[inside])
+            pairs[name] = _pair(metric.compute, part_labels, part_before, part_after)
         differences[part] = _differences(pairs, lesions[inside], draws)
     return differences
 
@@ -183,9 +187,6 @@ def compare_age_bands(
     The threshold of each set of (N, 8) probabilities is chosen on all images. Images without an age
     are in no band. Both sets use the same draws of lesions.
     """
-    # This loads pandas, and reading a model does not need it.
-    from cadlib.data.age_bands import age_bands  # noqa: PLC0415
-
     bands = age_bands(table["age_approx"])
     truth = classification.malignant_truth(labels)
     referred_before = _referred(labels, before)
@@ -210,13 +211,21 @@ def _referred(labels: Labels, probabilities: Floats) -> Floats:
     """Return 1 for each image that the default operating point of these images refers, else 0."""
     malignant = classification.malignant_probability(probabilities)
     truth = classification.malignant_truth(labels)
-    thresholds = choose_thresholds(malignant, truth)
-    [default] = [point for point in thresholds if point.name == DEFAULT_OPERATING_POINT]
-    referred = malignant >= default.threshold
+    referred = malignant >= default_threshold(malignant, truth)
     return referred.astype(np.float64)
 
 
-def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, NDArray[np.bool_]]:
+def default_threshold(malignant: Floats, truth: Bools) -> float:
+    """Return the threshold of the default operating point, chosen on N images.
+
+    `malignant` is (N,) float64, a malignant probability; `truth` is (N,) bool.
+    """
+    points = choose_thresholds(malignant, truth)
+    [default] = [point for point in points if point.name == DEFAULT_OPERATING_POINT]
+    return default.threshold
+
+
+def parts_of(table: "pd.DataFrame", short_side_px: int) -> dict[str, Bools]:
     """Return all images, each archive's, and those above and below a short side, as masks."""
     archives = archives_of(table)
     short_sides = table[["width_px", "height_px"]].min(axis=1)
