@@ -391,12 +391,15 @@ def print_ages(
 
 def rows_by_age(images: Images) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield the name and the rows of all images, and of each age band."""
-    yield "all", np.ones(len(images.labels), bool)
-    bands = age_bands(images.table["age_approx"])
+    n = len(images.labels)
+    yield "all", np.ones(n, bool)
+    ages = images.table["age_approx"]
+    bands = age_bands(ages)
     names = bands.dropna().unique()
     for name in sorted(names):
         in_band = bands == name
-        yield name, in_band.to_numpy(bool, na_value=False)
+        rows = in_band.to_numpy(bool, na_value=False)
+        yield name, rows
 
 
 def trial_of(validation: Images, probabilities: Floats) -> MetadataTrial | None:
@@ -462,17 +465,22 @@ def print_ways(training: Images, validation: Images, probabilities: Floats) -> d
     """Print how each way changes the metrics; return whether the rule accepts each."""
     parts = parts_of(validation.table, SMALL_PX)
     columns = shown_columns(parts)
-    titles = [f"{part.removeprefix(ARCHIVE)}: {metric}" for part, metric in columns]
+    titles = []
+    for part, metric in columns:
+        archive = part.removeprefix(ARCHIVE)
+        titles.append(f"{archive}: {metric}")
     head("way", "accepted", *titles)
     effects = {}
+    accepted = {}
     for name, evidence in ways(training, validation, probabilities):
         effect = effect_of(evidence, validation, probabilities)
         effects[name] = effect
+        accepted[name] = effect.accepted
         print_way(name, effect, columns)
     product = effects[PRODUCT_WAY]
     print_parts(product.changes, parts)
     print_ages(validation, probabilities, product.probabilities)
-    return {name: effect.accepted for name, effect in effects.items()}
+    return accepted
 
 
 def print_way(name: str, effect: Effect, columns: Iterable[tuple[str, str]]) -> None:
@@ -480,8 +488,10 @@ def print_way(name: str, effect: Effect, columns: Iterable[tuple[str, str]]) -> 
     accepted = "yes" if effect.accepted else "no"
     texts = []
     for part, metric in columns:
-        change = effect.changes[part][metric]
-        texts.append(cell(metric, change))
+        metrics = effect.changes[part]
+        change = metrics[metric]
+        text = cell(metric, change)
+        texts.append(text)
     row(name, accepted, *texts)
 
 
@@ -552,16 +562,22 @@ def read_parts(data: Path, split_file: Path) -> tuple[Images, Images]:
     """Return the training images and the validation images of a split of a data set."""
     table = open_dataset(data, verify=False).table
     split = read_split(split_file)
-    training = select(table, split[split["split"] == "train"])
-    validation = select(table, split[split["split"] == "validation"])
+    part = split["split"]
+    in_training = split[part == "train"]
+    in_validation = split[part == "validation"]
+    training = select(table, in_training)
+    validation = select(table, in_validation)
     return images_of(training), images_of(validation)
 
 
 def read_predictions(file: Path, images: Images) -> Floats:
     """Return the (N, 8) probabilities of these images from a predictions.csv."""
-    predicted = pd.read_csv(file).set_index("image")
-    rows = predicted.loc[images.table["image"], list(CODES)]
-    return rows.to_numpy(np.float64)
+    predictions = pd.read_csv(file)
+    by_image = predictions.set_index("image")
+    names = images.table["image"]
+    columns = list(CODES)
+    probabilities = by_image.loc[names, columns]
+    return probabilities.to_numpy(np.float64)
 
 
 def main() -> None:

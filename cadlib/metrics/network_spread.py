@@ -128,7 +128,8 @@ def risk_at_coverages(
     remaining_rows = remaining.reshape(-1, n_steps)
     risks = []
     for error_row, remaining_row in zip(error_rows, remaining_rows, strict=True):
-        wanted = np.array(COVERAGES) * remaining_row[-1]
+        n_images = remaining_row[-1]
+        wanted = np.array(COVERAGES) * n_images
         wanted_errors = np.interp(wanted, remaining_row, error_row)
         risks.append(ratio(wanted_errors, wanted))
     shaped: Floats = np.array(risks).reshape(*leading_shape, len(COVERAGES))
@@ -254,7 +255,11 @@ def _of_diagnoses(diagnoses: _Ranking, groups: Labels, draws: int) -> dict[str, 
 def _pair(compute: Callable[..., Floats], ranking: _Ranking) -> Callable[..., Floats]:
     """Return a function that computes a metric of spread and peer, and the difference; (…, 3)."""
 
-    def both(_: Labels, __: Floats, weights: Floats | None = None) -> Floats:
+    def both(
+        _: Labels,
+        __: Floats,
+        weights: Floats | None = None,
+    ) -> Floats:
         spread = compute(ranking.spread, ranking.wrong, weights)
         peer = compute(ranking.peer, ranking.wrong, weights)
         difference = spread - peer

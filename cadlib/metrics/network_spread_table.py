@@ -60,7 +60,8 @@ def _coverage_rows(curve: RiskCoverage) -> list[Row]:
     ends = curve.intervals
     rows: list[Row] = []
     for coverage in SHOWN_COVERAGES:
-        percent = round(100 * float(coverage))
+        share = float(coverage)
+        percent = round(100 * share)
         images = "all images" if percent == 100 else f"the {percent} % most certain images"
         title = f"error rate of the top diagnosis, {images}"
         by_spread = metric_text(curve.spread[coverage], ends.spread[coverage])

@@ -245,11 +245,18 @@ def archives_of(table: "pd.DataFrame") -> NDArray[np.str_]:
     return names.to_numpy(np.str_)
 
 
-def _pair(compute: Callable[..., Floats], labels: Labels, before: Floats, after: Floats) -> _Pair:
+def _pair(
+    compute: Callable[..., Floats],
+    labels: Labels,
+    before: Floats,
+    after: Floats,
+) -> _Pair:
     """Return a function that computes a metric without and with the facts."""
 
     def both(weights: Floats | None) -> tuple[Floats, Floats]:
-        return compute(labels, before, weights), compute(labels, after, weights)
+        value_before = compute(labels, before, weights)
+        value_after = compute(labels, after, weights)
+        return value_before, value_after
 
     return both
 
@@ -260,13 +267,19 @@ def _share_pair(before: Floats, after: Floats) -> _Pair:
     mean_after = mean_of(after)
 
     def both(weights: Floats | None) -> tuple[Floats, Floats]:
-        # Each image has its value, so that no probabilities are needed.
-        return mean_before(before, before, weights), mean_after(after, after, weights)
+        # Each image has its value, so that no labels and probabilities are needed.
+        share_before = mean_before(before, before, weights)
+        share_after = mean_after(after, after, weights)
+        return share_before, share_after
 
     return both
 
 
-def _differences(pairs: Mapping[str, _Pair], lesions: Labels, draws: int) -> dict[str, Difference]:
+def _differences(
+    pairs: Mapping[str, _Pair],
+    lesions: Labels,
+    draws: int,
+) -> dict[str, Difference]:
     """Return the difference of each metric of (N,) images with these lesions."""
     _, groups = np.unique(lesions, return_inverse=True)
     drawn: dict[str, list[Floats]] = {name: [] for name in pairs}
@@ -274,12 +287,14 @@ def _differences(pairs: Mapping[str, _Pair], lesions: Labels, draws: int) -> dic
     for weights in bootstrap(groups, draws):
         for name, pair in pairs.items():
             before, after = pair(weights)
-            drawn[name].append(after - before)
+            change = after - before
+            drawn[name].append(change)
     differences = {}
     for name, pair in pairs.items():
         before, after = pair(None)
         # Draws may all agree here: they do where no image changed.
-        ends = interval_ends(np.concatenate(drawn[name]))
+        all_changes = np.concatenate(drawn[name])
+        ends = interval_ends(all_changes)
         low, high = ends or (None, None)
         differences[name] = Difference(
             before=_rounded(before),
