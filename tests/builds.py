@@ -1,6 +1,5 @@
 """Sets the folders of a `build`, reads the plan that it prints, and checks how it refuses one."""
 
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,17 @@ def set_folders(patch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
 def statuses(output: str) -> dict[str, str]:
     """Return the status of each step in a printed plan."""
     lines = output.partition("Plan for ")[2].splitlines()[1:]
-    rows = list(takewhile(lambda line: line[:3].strip().isdigit(), lines))
-    labels = [row.split()[1] for row in rows]
-    label_columns = max(map(len, labels), default=0) + 1
+    row_of = {}
+    for line in lines:
+        number, _, text = line.strip().partition(" ")
+        # The first line without a number ends the plan.
+        if not number.isdigit():
+            break
+        label = text.split()[0]
+        row_of[label] = line
+    label_columns = max(map(len, row_of), default=0) + 1
     start = NUMBER_COLUMNS + label_columns + SUMMARY_COLUMNS
-    return {label: row[start:] for label, row in zip(labels, rows, strict=True)}
+    return {label: row[start:] for label, row in row_of.items()}
 
 
 def check_refused(

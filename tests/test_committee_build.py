@@ -23,7 +23,7 @@ from cadlib.training.speed import Speed
 from tests.builds import check_refused, set_folders, statuses
 from tests.conftest import draw_few
 from tests.model_folders import change_file
-from tests.tiny_training import TINY
+from tests.tiny_training import TINY, flags
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("same_graphs")]
 EXAMPLE = Path(__file__).parents[1] / "docs" / "how-to" / "committee.toml"
@@ -64,9 +64,18 @@ def recipe_text(folds: int = 2, *, start: str = "", small: bool = True) -> str:
     return text
 
 
-def words(data: Path, file: Path) -> list[str]:
-    skipped = [word for name in SLOW for word in ("--skip", name)]
-    return ["build", "--data", str(data), "--name", "tiny", "--recipe", str(file), *skipped]
+def whole_build(data: Path, file: Path) -> list[str]:
+    """Return the command line of all steps."""
+    options = {"data": data, "name": "tiny", "recipe": file}
+    return ["build", *flags(options)]
+
+
+def quick_build(data: Path, file: Path) -> list[str]:
+    """Return the command line of all steps but the slow ones."""
+    words = whole_build(data, file)
+    for name in SLOW:
+        words += ["--skip", name]
+    return words
 
 
 def prepare(patch: pytest.MonkeyPatch, folder: Path, cache: Path) -> None:
@@ -82,7 +91,7 @@ def complete(tmp_path_factory, synthetic_dataset, same_graphs) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         prepare(patch, folder, tmp_path_factory.getbasetemp() / "cache")
         draw_few(patch)
-        assert main(words(synthetic_dataset, folder / "recipe.toml")) == 0
+        assert main(quick_build(synthetic_dataset, folder / "recipe.toml")) == 0
     return folder
 
 
@@ -113,7 +122,7 @@ def test_the_plan_has_all_steps_with_their_times_and_writes_nothing(
 ):
     file = folder / "recipe.toml"
     file.write_text(recipe_text())
-    assert main([*words(synthetic_dataset, file), "--dry-run"]) == 0
+    assert main([*quick_build(synthetic_dataset, file), "--dry-run"]) == 0
     plan = statuses(capsys.readouterr().out)
     assert list(plan) == STEPS
     for name, status in plan.items():
@@ -127,7 +136,7 @@ def test_a_split_of_a_model_is_not_drawn_again_and_the_small_model_is_optional(
 ):
     file = folder / "recipe.toml"
     file.write_text(recipe_text(3, start='split-of = "isic2019"\n', small=False))
-    assert main([*words(synthetic_dataset, file)[:7], "--dry-run"]) == 0
+    assert main([*whole_build(synthetic_dataset, file), "--dry-run"]) == 0
     folds = ["train-fold0", "train-fold1", "train-fold2"]
     assert list(statuses(capsys.readouterr().out)) == [*folds, "pack", *MODEL_STEPS]
 
@@ -158,7 +167,7 @@ def test_a_build_makes_a_committee_and_a_small_model_of_one_split(complete):
 
 def test_a_second_build_has_nothing_to_do(built_here, synthetic_dataset, monkeypatch, capsys):
     monkeypatch.setattr(build, "_timed", None)
-    assert main(words(synthetic_dataset, built_here / "recipe.toml")) == 0
+    assert main(quick_build(synthetic_dataset, built_here / "recipe.toml")) == 0
     printed = capsys.readouterr().out
     plan = statuses(printed)
     assert list(plan) == STEPS
@@ -170,7 +179,7 @@ def test_a_missing_network_is_trained_and_packed_again_and_the_others_stay(
     built_here, synthetic_dataset, capsys
 ):
     shutil.rmtree(built_here / "models" / "tiny-fold1")
-    assert main([*words(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]) == 0
+    assert main([*quick_build(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]) == 0
     later = STEPS[STEPS.index("train-fold1") :]
     assert pending(capsys.readouterr().out) == [name for name in later if name not in SLOW]
 
@@ -183,7 +192,7 @@ def test_a_small_model_of_former_soft_targets_is_trained_again(
     change_file(teacher, OUT_OF_FOLD_FILE, text.replace("ISIC_", "ISIC_1", 1))
     commands = []
     monkeypatch.setattr(Train, "run", lambda command: commands.append(command) or 1)
-    assert main(words(synthetic_dataset, built_here / "recipe.toml")) == 1
+    assert main(quick_build(synthetic_dataset, built_here / "recipe.toml")) == 1
     printed = capsys.readouterr()
     assert pending(printed.out) == [name for name in SMALL_STEPS if name not in SLOW]
     assert "Step small-train failed" in printed.err
@@ -199,14 +208,14 @@ def test_a_small_model_of_former_soft_targets_is_trained_again(
 def test_a_network_of_other_settings_is_refused(built_here, synthetic_dataset, capsys):
     file = built_here / "recipe.toml"
     file.write_text(file.read_text().replace("fold = 1\n", "fold = 1\nlearning-rate = 0.1\n"))
-    assert main(words(synthetic_dataset, file)) == 2
+    assert main(quick_build(synthetic_dataset, file)) == 2
     error = capsys.readouterr().err
     assert "tiny-fold1 with learning_rate 0.001, not 0.1" in error
     assert "--from train-fold1" in error
 
 
 def test_from_repeats_a_step_and_all_later_ones(built_here, synthetic_dataset, capsys):
-    line = [*words(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]
+    line = [*quick_build(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]
     assert main([*line, "--from", "cases"]) == 0
     plan = statuses(capsys.readouterr().out)
     assert plan["pack"] == plan["test"] == "before --from"
@@ -223,7 +232,7 @@ def test_later_steps_are_repeated_without_the_file_of_the_split(
     built_here, synthetic_dataset, capsys
 ):
     (built_here / "runs" / "tiny" / "split.csv").unlink()
-    line = [*words(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]
+    line = [*quick_build(synthetic_dataset, built_here / "recipe.toml"), "--dry-run"]
     assert main([*line, "--from", "cases"]) == 0
     assert statuses(capsys.readouterr().out)["split"] == "before --from"
 
@@ -231,7 +240,7 @@ def test_later_steps_are_repeated_without_the_file_of_the_split(
 def test_each_network_continues_from_its_own_checkpoint(folder, synthetic_dataset):
     file = folder / "recipe.toml"
     file.write_text(recipe_text(small=False))
-    command = parse(words(synthetic_dataset, file)[:7])
+    command = parse(whole_build(synthetic_dataset, file))
     assert isinstance(command, Build)
     _, steps = command._steps()
     first, second = [step for step in steps if step.label.startswith("train")]
@@ -257,13 +266,13 @@ def test_each_network_continues_from_its_own_checkpoint(folder, synthetic_datase
 def test_bad_usage_ends_with_2_before_any_work(folder, synthetic_dataset, more, message, capsys):
     file = folder / "recipe.toml"
     file.write_text(recipe_text())
-    check_refused([*words(synthetic_dataset, file)[:7], *more], message, folder, capsys)
+    check_refused([*whole_build(synthetic_dataset, file), *more], message, folder, capsys)
 
 
 def test_networks_of_different_inputs_are_refused_before_training(folder, synthetic_dataset):
     file = folder / "recipe.toml"
     file.write_text(recipe_text().replace("test_efficientnet", "tf_efficientnet_lite0", 1))
-    command = parse(words(synthetic_dataset, file)[:7])
+    command = parse(whole_build(synthetic_dataset, file))
     assert isinstance(command, Build)
     committee, _ = command._steps()
     with pytest.raises(UsageError, match="tf_efficientnet_lite0 reads .* test_efficientnet reads"):

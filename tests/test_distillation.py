@@ -35,8 +35,10 @@ CONFIG = TrainConfig(**SETTINGS, teacher="marked")
 
 def marks(images: list[str]) -> np.ndarray:
     """Return logits that differ between all images, (N, 8)."""
-    numbers = np.arange(len(images) * len(CODES), dtype=np.float32)
-    return np.sin(numbers).reshape(len(images), len(CODES)) * 3
+    shape = (len(images), len(CODES))
+    numbers = np.arange(np.prod(shape), dtype=np.float32)
+    waves = 3 * np.sin(numbers)
+    return waves.reshape(shape)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return odds / odds.sum(axis=-1, keepdims=True)
 
 
+def divergence(expected: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean Kullback-Leibler divergence of (N, 8) probabilities from those expected."""
+    ratios = np.log(expected / predicted)
+    of_images = (expected * ratios).sum(axis=1)
+    return of_images.mean()
+
+
 def test_the_loss_is_that_of_both_targets_computed_by_hand():
     rng = np.random.default_rng(0)
     teacher_logits = rng.normal(size=(3, 8)).astype(np.float32)
@@ -94,10 +103,10 @@ def test_the_loss_is_that_of_both_targets_computed_by_hand():
     shares = targets.shares(torch.tensor([2, 0]))
     expected_shares = softmax(teacher_logits[[2, 0]] / 2)
     np.testing.assert_allclose(shares, expected_shares, atol=1e-6)
-    student_shares = softmax(logits[[2, 0]] / 2)
-    divergence = (expected_shares * np.log(expected_shares / student_shares)).sum(axis=1).mean()
-    loss = targets.add_loss(torch.tensor(1.5), torch.from_numpy(logits[[2, 0]]), shares)
-    assert loss.item() == pytest.approx(0.3 * 1.5 + 0.7 * 4 * divergence, rel=1e-5)
+    student_logits = logits[[2, 0]]
+    soft_loss = 4 * divergence(expected_shares, softmax(student_logits / 2))
+    loss = targets.add_loss(torch.tensor(1.5), torch.from_numpy(student_logits), shares)
+    assert loss.item() == pytest.approx(0.3 * 1.5 + 0.7 * soft_loss, rel=1e-5)
 
 
 def test_a_network_that_equals_its_teacher_has_the_loss_on_labels_alone():
@@ -215,15 +224,16 @@ def test_soft_targets_change_the_result_and_the_reported_loss(synthetic_dataset,
     data = distilled.data
     rows = data.rows("validation")
     logits = distilled.validation_logits.astype(float)
-    label_loss = -np.log(softmax(logits)[np.arange(len(rows)), data.labels[rows]]).mean()
+    of_truth = softmax(logits)[np.arange(len(rows)), data.labels[rows]]
+    label_loss = -np.log(of_truth).mean()
     # The networks of the teacher had an adjustment, of which the student has none.
     counts = np.bincount(data.labels[data.rows("train")], minlength=8)
     moved = 0.5 * np.log(counts / counts.sum())
-    teacher_logits = predictions(models / "marked").loc[data.table["image"].iloc[rows]] + moved
-    shares = softmax(teacher_logits.to_numpy() / 2)
-    divergence = (shares * np.log(shares / softmax(logits / 2))).sum(axis=1).mean()
+    images = data.table["image"].iloc[rows]
+    teacher_logits = predictions(models / "marked").loc[images].to_numpy() + moved
+    soft_loss = 4 * divergence(softmax(teacher_logits / 2), softmax(logits / 2))
     history = pd.read_json(tmp_path / "one" / "history.jsonl", lines=True)
-    expected = 0.3 * label_loss + 0.7 * 4 * divergence
+    expected = 0.3 * label_loss + 0.7 * soft_loss
     assert history["validation_loss"].iloc[-1] == pytest.approx(expected, rel=1e-3)
 
 
@@ -270,7 +280,8 @@ def test_a_teacher_without_out_of_fold_predictions_is_refused(synthetic_dataset,
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_an_image_without_prediction_is_refused(synthetic_dataset, models, tmp_path, part):
     rows = read_split(models / "marked" / SPLIT_FILE)
-    image = rows["image"][rows["split"] == part].iloc[0]
+    is_in_part = rows["split"] == part
+    image = rows["image"][is_in_part].iloc[0]
     change_predictions(models / "marked", lambda table: table[table["image"] != image])
     with pytest.raises(TrainingFailed, match=f"but 1 have none: {image}. Pack the teacher again"):
         train(synthetic_dataset, tmp_path / "run", CONFIG)

@@ -244,9 +244,10 @@ class TrainStep(Step):
 
     def seconds(self, work: Work) -> float:
         """Return the time of all epochs, with reading every image once."""
-        epochs = self.recipe.settings.epochs
+        settings = self.recipe.settings
+        epochs = settings.epochs
         training = epochs * work.n_train * work.speed.train_s
-        n_validations = math.ceil(epochs / self.recipe.settings.validate_every)
+        n_validations = math.ceil(epochs / settings.validate_every)
         validating = n_validations * work.n_validation * work.speed.predict_s
         reading = work.n_images * work.read_s
         return training + validating + reading

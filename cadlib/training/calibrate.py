@@ -172,7 +172,9 @@ def _folds_of(
     """Return the metrics of each fold; None for a model that was not cross-validated."""
     if not model.folds:
         return None
-    folds = np.array([model.folds[image] for image in table["image"]], np.int64)
+    images = tuple(table["image"])
+    fold_numbers = [model.folds[image] for image in images]
+    folds = np.array(fold_numbers, np.int64)
+    out_of_fold = OutOfFold(images, folds, logits)
     backbones = [member.backbone for member in model.record.members]
-    out_of_fold = OutOfFold(tuple(table["image"]), folds, logits)
     return measure_folds(table, out_of_fold, backbones, fields)

@@ -280,13 +280,19 @@ def _join(folds: Sequence[Fold], table: pd.DataFrame, average: Average) -> OutOf
     for fold in folds:
         number = fold.member.fold or 0
         numbers += [number] * len(fold.table)
-    logits = _view_averages(folds, average)
-    return OutOfFold(images, np.array(numbers, np.int64), logits)
+    return OutOfFold(
+        images=images,
+        folds=np.array(numbers, np.int64),
+        logits=_view_averages(folds, average),
+    )
 
 
 def _view_averages(folds: Sequence[Fold], average: Average) -> NDArray[np.float32]:
     """Return the logits of all images of the folds, (N, 8), averaged over their views."""
-    by_fold = [averaged(fold.view_logits, (1,), average) for fold in folds]
+    by_fold = []
+    for fold in folds:
+        logits = averaged(fold.view_logits, (1,), average)
+        by_fold.append(logits)
     return np.concatenate(by_fold)
 
 
@@ -322,7 +328,8 @@ def _better_average(folds: Sequence[Fold], table: pd.DataFrame) -> Average:
     for average in get_args(Average):
         logits = _view_averages(folds, average)
         temperature, bias = calibration.fit(logits, labels, groups, sides_px)
-        shares = calibration.probabilities(logits, temperature.of(sides_px), bias)
+        temperatures = temperature.of(sides_px)
+        shares = calibration.probabilities(logits, temperatures, bias)
         # A share so small that it is 0 would have no logarithm.
         of_truth = np.maximum(shares[images, labels], 1e-12)
         loss = -np.log(of_truth).mean()
@@ -336,7 +343,8 @@ def _network_files(folds: Sequence[Fold]) -> dict[str, bytes]:
     for number, fold in enumerate(folds):
         for name_of in (manifest.weights_file, manifest.onnx_file):
             source = fold.model.folder / name_of(0)
-            files[name_of(number)] = source.read_bytes()
+            name = name_of(number)
+            files[name] = source.read_bytes()
     return files
 
 

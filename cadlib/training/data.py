@@ -374,7 +374,8 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
         image = pixels.permute(2, 0, 1)
         augmented = augment(image, crop.side_px, crop.seed, self._least_crop)
         label = torch.tensor(self._labels[crop.row])
-        return augmented, label, torch.tensor(crop.row)
+        row = torch.tensor(crop.row)
+        return augmented, label, row
 
 
 class BatchPlan(Sampler[list[Crop]]):

@@ -178,7 +178,8 @@ def _places(images: Sequence[str], teacher: Teacher) -> list[int]:
     place_of = {image: place for place, image in enumerate(teacher.predictions.images)}
     missing = [image for image in images if image not in place_of]
     if missing:
-        raise TrainingFailed(_missing_predictions(missing, teacher))
+        message = _missing_predictions(missing, teacher)
+        raise TrainingFailed(message)
     return [place_of[image] for image in images]
 
 
