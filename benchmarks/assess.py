@@ -56,6 +56,7 @@ from cadlib.saliency.test_time_views import stability
 from cadlib.saliency.trust import trust
 from cadlib.taxonomy import CODES
 
+Pixels = NDArray[np.uint8]
 THREADS = 2
 BATCH_SIZE = 32
 COLD = """
@@ -70,10 +71,16 @@ print(line.split()[1], "torch" in sys.modules)
 """
 
 
-def jpeg(code: str, seed: int, width_px: int, height_px: int) -> bytes:
+def jpeg(
+    code: str,
+    seed: int,
+    width_px: int,
+    height_px: int,
+) -> bytes:
     """Draw a lesion and return it as a JPEG file."""
     drawn = render_lesion(code, seed, 600)
-    image = Image.fromarray(drawn).crop((0, 75, 600, 525))
+    square = Image.fromarray(drawn)
+    image = square.crop((0, 75, 600, 525))
     if width_px != 600:
         image = _enlarge(image, seed, width_px, height_px)
     buffer = io.BytesIO()
@@ -81,12 +88,21 @@ def jpeg(code: str, seed: int, width_px: int, height_px: int) -> bytes:
     return buffer.getvalue()
 
 
-def _enlarge(image: Image.Image, seed: int, width_px: int, height_px: int) -> Image.Image:
+def _enlarge(
+    image: Image.Image,
+    seed: int,
+    width_px: int,
+    height_px: int,
+) -> Image.Image:
     """Enlarge an image and add the grain of a photograph, which makes its file larger."""
-    noise = np.random.default_rng(seed).normal(0, 6, (height_px, width_px, 1))
-    enlarged = image.resize((width_px, height_px), Image.Resampling.BICUBIC)
+    rng = np.random.default_rng(seed)
+    shape = (height_px, width_px, 1)
+    noise = rng.normal(0, 6, shape)
+    size = (width_px, height_px)
+    enlarged = image.resize(size, Image.Resampling.BICUBIC)
     grainy = np.asarray(enlarged, np.float32) + noise
-    pixels = np.clip(grainy, 0, 255).astype(np.uint8)
+    clipped = np.clip(grainy, 0, 255)
+    pixels = clipped.astype(np.uint8)
     return Image.fromarray(pixels)
 
 
@@ -94,35 +110,52 @@ class CommonWay:
     """Assesses a file with Pillow, torch and pytorch-grad-cam."""
 
     def __init__(self, model: Model) -> None:
+        record = model.record
+        spec = record.input
         network = deepcopy(network_of(model))
-        network = network.to(memory_format=torch.contiguous_format).requires_grad_(True)
-        layer = network.get_submodule(model.record.members[0].saliency_layer)
+        network = network.to(memory_format=torch.contiguous_format)
+        # Grad-CAM needs gradients.
+        network = network.requires_grad_(True)
+        layer_name = record.members[0].saliency_layer
+        layer = network.get_submodule(layer_name)
+        mean = torch.tensor(spec.mean)
+        std = torch.tensor(spec.std)
         self._network = network
         self._cam = GradCAM(network, [layer])
-        self._spec = model.record.input
-        self._mean = torch.tensor(self._spec.mean).view(3, 1, 1)
-        self._std = torch.tensor(self._spec.std).view(3, 1, 1)
-        self._temperature = model.record.temperature.large
+        self._spec = spec
+        self._mean = mean.view(3, 1, 1)
+        self._std = std.view(3, 1, 1)
+        self._temperature = record.temperature.large
 
     def assess(self, data: bytes) -> object:
         """Return probabilities and the saliency map of the top diagnosis."""
         inputs = self._read(data)
         with torch.inference_mode():
             logits = self._network(inputs)
-            probabilities = (logits / self._temperature).softmax(dim=1)
+            scaled = logits / self._temperature
+            probabilities = scaled.softmax(dim=1)
         top = int(probabilities.argmax())
-        # The clone is outside inference mode, as a gradient needs.
-        heat = self._cam(input_tensor=inputs.clone(), targets=[ClassifierOutputTarget(top)])
+        target = ClassifierOutputTarget(top)
+        heat = self._cam(
+            # The clone is outside inference mode, as a gradient needs.
+            input_tensor=inputs.clone(),
+            targets=[target],
+        )
         return probabilities, heat
 
     def _read(self, data: bytes) -> torch.Tensor:
         spec = self._spec
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-        square = image.crop(spec.crop_box(*image.size))
+        file = io.BytesIO(data)
+        image = Image.open(file).convert("RGB")
+        box = spec.crop_box(*image.size)
+        square = image.crop(box)
         size = (spec.size_px, spec.size_px)
-        small = square.resize(size, INTERPOLATIONS[spec.interpolation])
-        pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-        normalised = (pixels / 255 - self._mean) / self._std
+        interpolation = INTERPOLATIONS[spec.interpolation]
+        small = square.resize(size, interpolation)
+        values = torch.from_numpy(np.array(small))
+        pixels = values.permute(2, 0, 1)
+        centred = pixels / 255 - self._mean
+        normalised = centred / self._std
         return normalised[None]
 
 
@@ -146,14 +179,21 @@ def medians(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
             seconds = time.perf_counter() - began
             # The first round fills caches.
             if number:
-                taken_ms[name].append(1000 * seconds)
-    return {name: statistics.median(values) for name, values in taken_ms.items()}
+                times_ms = taken_ms[name]
+                times_ms.append(1000 * seconds)
+    median_ms = {}
+    for name, times_ms in taken_ms.items():
+        median_ms[name] = statistics.median(times_ms)
+    return median_ms
 
 
-def views_of(pixels: NDArray[np.uint8], model: Model) -> NDArray[np.float32]:
+def views_of(pixels: Pixels, model: Model) -> NDArray[np.float32]:
     """Return the input of each network of a model: every view of (N, S, S, 3) pixels."""
-    views = np.concatenate([turned(pixels, turn) for turn in model.committee.turns])
-    return to_array(views, model.record.input)
+    turns = model.committee.turns
+    by_turn = [turned(pixels, turn) for turn in turns]
+    views = np.concatenate(by_turn)
+    spec = model.record.input
+    return to_array(views, spec)
 
 
 def run_bare(model: Model, inputs: NDArray[np.float32]) -> None:
@@ -192,17 +232,18 @@ def measure_file(model: Model, rounds: int) -> dict[str, float]:
 
 def write_folder(folder: Path, count: int) -> list[Path]:
     """Write drawn lesions as JPEG files; at most 64 different ones."""
+    n_codes = len(CODES)
     n_different = min(count, 64)
     drawn = []
     for index in range(n_different):
-        code = CODES[index % len(CODES)]
+        code = CODES[index % n_codes]
         content = jpeg(code, index, 600, 450)
         drawn.append(content)
     files = []
     for index in range(count):
         file = folder / f"{index}.jpg"
-        content = drawn[index % n_different]
-        file.write_bytes(content)
+        number = index % n_different
+        file.write_bytes(drawn[number])
         files.append(file)
     return files
 
@@ -213,12 +254,14 @@ def measure_folder(model: Model, files: list[Path]) -> dict[str, float]:
     n_views = len(model.committee.turns)
     images_in_pass = max(1, BATCH_SIZE // n_views)
 
-    def read_pixels(file: Path) -> NDArray[np.uint8]:
-        return to_pixels(read_image(file), spec)
+    def read_pixels(file: Path) -> Pixels:
+        image = read_image(file)
+        return to_pixels(image, spec)
 
     def run_peer() -> None:
         with ThreadPoolExecutor(THREADS) as pool:
-            pixels = list(pool.map(read_pixels, files))
+            read = pool.map(read_pixels, files)
+            pixels = list(read)
         for start in range(0, len(pixels), images_in_pass):
             end = start + images_in_pass
             batch = np.stack(pixels[start:end])
@@ -249,14 +292,24 @@ class Cold:
 
 def measure_cold(file: Path) -> Cold:
     """Assess a file in a new process."""
-    root = str(Path(__file__).parent.parent)
-    code = COLD.format(root=root, file=str(file), threads=THREADS)
+    root = Path(__file__).parent.parent
+    code = COLD.format(
+        root=str(root),
+        file=str(file),
+        threads=THREADS,
+    )
     line = [sys.executable, "-c", code]
     began = time.perf_counter()
-    ended = subprocess.run(line, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seconds = time.perf_counter() - began
     rss_kb, torch_loaded = ended.stdout.split()
-    return Cold(seconds, int(rss_kb) / 1000, torch_loaded)
+    memory_mb = int(rss_kb) / 1000
+    return Cold(seconds, memory_mb, torch_loaded)
 
 
 def ratios(
@@ -283,7 +336,11 @@ def ratios(
     }
 
 
-def print_times(milliseconds: dict[str, float], folder: dict[str, float], files: int) -> None:
+def print_times(
+    milliseconds: dict[str, float],
+    folder: dict[str, float],
+    files: int,
+) -> None:
     """Print the times of one file, and the speeds of the folder."""
     for name, taken_ms in milliseconds.items():
         print(f"{name:<16}{taken_ms:9.2f} ms")
@@ -292,12 +349,42 @@ def print_times(milliseconds: dict[str, float], folder: dict[str, float], files:
         print(f"folder, {name:<8}{images_per_s:9.1f} images/s")
 
 
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=50,
+        help="runs of each work (default: 50)",
+    )
+    parser.add_argument(
+        "--files",
+        type=int,
+        default=500,
+        help="files in the folder (default: 500)",
+    )
+    return parser.parse_args()
+
+
+def print_heading(model: Model) -> None:
+    """Print the model and the settings of the measurement."""
+    record = model.record
+    side_px = record.input.size_px
+    print(f"{record.model_id}, {side_px} px, {THREADS} threads")
+
+
+def print_cold(cold: Cold) -> None:
+    """Print what a new process needs."""
+    loaded = f"torch loaded: {cold.torch_loaded}"
+    memory = f"{cold.memory_mb:.0f} MB"
+    print(f"{'cold':<16}{cold.seconds:9.2f} s, {memory}, {loaded}")
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=50, help="runs of each work (default: 50)")
-    parser.add_argument("--files", type=int, default=500, help="files in the folder (default: 500)")
-    options = parser.parse_args()
+    options = read_options()
     torch.set_num_threads(THREADS)
     model = Model.load("isic2019", threads=THREADS)
     milliseconds = measure_file(model, options.rounds)
@@ -305,12 +392,11 @@ def main() -> None:
         files = write_folder(Path(place), options.files)
         folder = measure_folder(model, files)
         cold = measure_cold(files[0])
-
-    print(f"{model.record.model_id}, {model.record.input.size_px} px, {THREADS} threads")
+    print_heading(model)
     print_times(milliseconds, folder, options.files)
-    memory = f"{cold.memory_mb:.0f} MB, torch loaded: {cold.torch_loaded}"
-    print(f"{'cold':<16}{cold.seconds:9.2f} s, {memory}")
-    print(json.dumps(ratios(milliseconds, folder, cold)))
+    print_cold(cold)
+    results = ratios(milliseconds, folder, cold)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import numpy as np
 import pandas as pd
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from benchmarks.app import FLAGS, ROOT, chromium, resident_mb, serving
 from cadlib.evaluation.catalogue import FACETS, NUMBERS, Catalogue, Query
@@ -50,6 +50,11 @@ TEXT_COLUMNS = {
 """Column -> its values."""
 IMAGES = 64
 LOOK_S = 0.5
+VIEWPORT: ViewportSize = {"width": 1440, "height": 1000}
+Masks = dict[str, "pd.Series[bool]"]
+"""Column -> the rows that fit."""
+Counts = dict[str, dict[str, int]]
+"""Facet -> value -> its number of rows."""
 QUERIES = (
     Query(),
     Query(
@@ -65,29 +70,38 @@ QUERIES = (
 def drawn_table(n: int) -> pd.DataFrame:
     """Return a table of n rows with every column that a catalogue is searched by."""
     rng = np.random.default_rng(0)
-    columns: dict[str, object] = {"image": [f"ISIC_{row:07d}" for row in range(n)]}
+    names = [f"ISIC_{row:07d}" for row in range(n)]
+    columns: dict[str, object] = {"image": names}
     for name, values in TEXT_COLUMNS.items():
         # None is a missing value.
         drawn = rng.choice([*values, None], n)
         columns[name] = pd.array(drawn, "str")
     for name in NUMBERS:
         largest = 90 if name == "age_approx" else 1
-        columns[name] = rng.random(n) * largest
+        drawn = rng.random(n)
+        columns[name] = drawn * largest
     return pd.DataFrame(columns)
 
 
-def column_masks(table: pd.DataFrame, query: Query) -> dict[str, "pd.Series[bool]"]:
+def column_masks(table: pd.DataFrame, query: Query) -> Masks:
     """Return, for each column that a query restricts, the rows that fit."""
     masks = {}
     for name, values in query.chosen.items():
-        masks[name] = table[name].isin(values)
+        column = table[name]
+        masks[name] = column.isin(values)
     for name, ends in query.ranges.items():
-        masks[name] = table[name].between(*ends)
-    masks["image"] = table["image"].str.contains(query.text, case=False, regex=False)
+        column = table[name]
+        masks[name] = column.between(*ends)
+    images = table["image"].str
+    masks["image"] = images.contains(
+        query.text,
+        case=False,
+        regex=False,
+    )
     return masks
 
 
-def all_of(masks: dict[str, "pd.Series[bool]"], index: "pd.Index[int]") -> "pd.Series[bool]":
+def all_of(masks: Masks, index: "pd.Index[int]") -> "pd.Series[bool]":
     """Return the rows that fit every mask."""
     matches = pd.Series(True, index)
     for mask in masks.values():
@@ -95,16 +109,20 @@ def all_of(masks: dict[str, "pd.Series[bool]"], index: "pd.Index[int]") -> "pd.S
     return matches
 
 
-def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, dict[str, dict[str, int]]]:
+def ask_pandas(table: pd.DataFrame, query: Query) -> tuple[pd.DataFrame, Counts]:
     """Return the rows of a query and the counts of every facet, without a catalogue."""
     masks = column_masks(table, query)
     counts = {}
     for name in FACETS:
         # The counts of a facet ignore its own choice.
-        others = {column: mask for column, mask in masks.items() if column != name}
-        values = table.loc[all_of(others, table.index), name]
-        counts[name] = values.value_counts(dropna=False).to_dict()
-    rows = table[all_of(masks, table.index)]
+        others = masks.copy()
+        others.pop(name, None)
+        matches = all_of(others, table.index)
+        values = table.loc[matches, name]
+        by_value = values.value_counts(dropna=False)
+        counts[name] = by_value.to_dict()
+    matches = all_of(masks, table.index)
+    rows = table[matches]
     if query.order:
         rows = rows.sort_values(query.order, ascending=False)
     return rows, counts
@@ -129,8 +147,9 @@ def median_ms(
 def draw_images(folder: Path) -> list[Path]:
     """Draw a few different images."""
     files = []
+    n_codes = len(CODES)
     for number in range(IMAGES):
-        code = CODES[number % len(CODES)]
+        code = CODES[number % n_codes]
         drawn = render_lesion(code, number, 600)
         square = Image.fromarray(drawn)
         image = square.crop((0, 75, 600, 525))
@@ -140,22 +159,39 @@ def draw_images(folder: Path) -> list[Path]:
     return files
 
 
-def write_dataset(folder: Path, table: pd.DataFrame) -> None:
-    """Write a data set of ISIC's layout: a link to one of a few images for each row."""
+def link_images(folder: Path, names: "pd.Series[str]") -> None:
+    """Write a link to one of a few drawn images for each name."""
     inputs = folder / "ISIC_2019_Training_Input"
     inputs.mkdir(parents=True)
     drawn = draw_images(folder)
-    for row, image in enumerate(table["image"]):
-        os.link(drawn[row % IMAGES], inputs / f"{image}.jpg")
+    for row, name in enumerate(names):
+        source = drawn[row % IMAGES]
+        link = inputs / f"{name}.jpg"
+        os.link(source, link)
+
+
+def write_dataset(folder: Path, table: pd.DataFrame) -> None:
+    """Write a data set of ISIC's layout: a link to one of a few images for each row."""
+    link_images(folder, table["image"])
     labels = table["diagnosis"].fillna(UNKNOWN)
     truth = table[["image"]].copy()
     for code in (*CODES, UNKNOWN):
-        truth[code] = (labels == code) * 1.0
-    truth.to_csv(folder / "ISIC_2019_Training_GroundTruth.csv", index=False)
-    facts = table[["image", "age_approx", "anatom_site_general", "sex"]].assign(lesion_id="")
+        has_code = labels == code
+        truth[code] = has_code * 1.0
+    truth_file = folder / "ISIC_2019_Training_GroundTruth.csv"
+    truth.to_csv(truth_file, index=False)
+    columns = [
+        "image",
+        "age_approx",
+        "anatom_site_general",
+        "sex",
+    ]
+    facts = table[columns].assign(lesion_id="")
     # ISIC has ages in steps of five years.
-    facts["age_approx"] = (facts["age_approx"] // 5 * 5).astype(int)
-    facts.to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)
+    ages_years = facts["age_approx"] // 5 * 5
+    facts["age_approx"] = ages_years.astype(int)
+    facts_file = folder / "ISIC_2019_Training_Metadata.csv"
+    facts.to_csv(facts_file, index=False)
 
 
 def click(tab: Page, button: str, look_s: float = 0.0) -> float:
@@ -201,25 +237,40 @@ class Measured:
 def measure_page(browser: Browser, clicks: int) -> Measured:
     """Open the page of the data set in CADLIB_DATA, and click."""
     with serving(ROOT) as (address, process):
-        tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+        tab = browser.new_context(viewport=VIEWPORT).new_page()
         tab.set_default_timeout(1_200_000)
         began = time.perf_counter()
         tab.goto(f"{address}/dataset")
-        tab.locator(".tiles-picture").first.wait_for()
+        images = tab.locator(".tiles-picture")
+        images.first.wait_for()
         opened_s = time.perf_counter() - began
         before_mb = resident_mb(process)
         print(f"opened after {opened_s:.0f} s: {before_mb:.0f} MB", flush=True)
         turned_ms = [click(tab, "Next page", LOOK_S) for _ in range(clicks)]
         hasty_ms = [click(tab, "Next page") for _ in range(clicks)]
         # The second click on a code removes it from the choice.
-        facet_ms = [click(tab, f"{code} ", LOOK_S) for code in (*CODES, *CODES)]
-        return Measured(opened_s, turned_ms, hasty_ms, facet_ms, before_mb, resident_mb(process))
+        codes = (*CODES, *CODES)
+        facet_ms = [click(tab, f"{code} ", LOOK_S) for code in codes]
+        after_mb = resident_mb(process)
+        return Measured(
+            opened_s=opened_s,
+            turned_ms=turned_ms,
+            hasty_ms=hasty_ms,
+            facet_ms=facet_ms,
+            before_mb=before_mb,
+            after_mb=after_mb,
+        )
 
 
-def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
+def as_json(
+    ours_ms: float,
+    peer_ms: float,
+    page: Measured,
+) -> dict[str, float]:
     """Return the results of the last line."""
     ratio = ours_ms / peer_ms
     turned_ms = statistics.median(page.turned_ms)
+    slowest_ms = max(page.turned_ms)
     hasty_ms = statistics.median(page.hasty_ms)
     facet_ms = statistics.median(page.facet_ms)
     grown_mb = page.after_mb - page.before_mb
@@ -227,7 +278,7 @@ def as_json(ours_ms: float, peer_ms: float, page: Measured) -> dict[str, float]:
         "query_ms": round(ours_ms, 1),
         "query_over_pandas": round(ratio, 3),
         "page_ms": round(turned_ms, 1),
-        "page_slowest_ms": round(max(page.turned_ms), 1),
+        "page_slowest_ms": round(slowest_ms, 1),
         "page_in_haste_ms": round(hasty_ms, 1),
         "facet_ms": round(facet_ms, 1),
         "opened_s": round(page.opened_s, 1),
@@ -255,9 +306,15 @@ def measure_in_browser(table: pd.DataFrame, clicks: int) -> Measured:
 
 def read_options() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
     parser.add_argument("--images", type=int, default=500_000)
-    parser.add_argument("--clicks", type=int, default=40, help="pages turned (default: 40)")
+    parser.add_argument(
+        "--clicks",
+        type=int,
+        default=40,
+        help="pages turned (default: 40)",
+    )
     return parser.parse_args()
 
 
@@ -268,10 +325,12 @@ def main() -> None:
     catalogue = Catalogue(table, FACETS, NUMBERS)
     ours_ms = median_ms(catalogue.ask)
     peer_ms = median_ms(lambda query: ask_pandas(table, query), 2)
+    n_rows = len(table)
     times = f"a query takes {ours_ms:.1f} ms, with pandas {peer_ms:.1f} ms"
-    print(f"{len(table):,} rows: {times}", flush=True)
+    print(f"{n_rows:,} rows: {times}", flush=True)
     page = measure_in_browser(table, options.clicks)
-    print(json.dumps(as_json(ours_ms, peer_ms, page)))
+    results = as_json(ours_ms, peer_ms, page)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

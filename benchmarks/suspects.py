@@ -73,6 +73,7 @@ HIDDEN = 256
 """Units of its hidden layer."""
 EPOCHS = 150
 Floats = NDArray[np.float64]
+Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
@@ -86,80 +87,143 @@ class Planted:
 
 def confused_with(labels: Labels, probabilities: Floats) -> Labels:
     """Return, for each diagnosis, the wrong one that the model most often predicts for it, (8,)."""
-    counts = np.zeros((len(CODES), len(CODES)))
-    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
+    n_codes = len(CODES)
+    counts = np.zeros((n_codes, n_codes))
+    predicted = probabilities.argmax(axis=1)
+    places = (labels, predicted)
+    np.add.at(counts, places, 1)
+    # The right diagnosis is never the most frequent wrong one.
     np.fill_diagonal(counts, -1)
     return counts.argmax(axis=1)
 
 
-def plant(labels: Labels, kind: str, confused: Labels, share: float, seed: int) -> Planted:
+def plant(
+    labels: Labels,
+    kind: str,
+    confused: Labels,
+    share: float,
+    seed: int,
+) -> Planted:
     """Change a share of the labels."""
     rng = np.random.default_rng(seed)
-    n_wrong = round(share * len(labels))
-    wrong = np.zeros(len(labels), bool)
-    wrong[rng.choice(len(labels), n_wrong, replace=False)] = True
+    n_labels = len(labels)
+    n_wrong = round(share * n_labels)
+    rows = rng.choice(n_labels, n_wrong, replace=False)
+    wrong = np.zeros(n_labels, bool)
+    wrong[rows] = True
     if kind == "confused":
         other = confused[labels]
     else:
-        shift = rng.integers(1, len(CODES), len(labels))
-        other = (labels + shift) % len(CODES)
-    return Planted(np.where(wrong, other, labels), wrong)
+        n_codes = len(CODES)
+        shift = rng.integers(1, n_codes, n_labels)
+        other = (labels + shift) % n_codes
+    planted = np.where(wrong, other, labels)
+    return Planted(planted, wrong)
 
 
-def ranking_metrics(scores: Floats, wrong: NDArray[np.bool_]) -> tuple[float, float, float]:
+def ranking_metrics(
+    scores: Floats,
+    wrong: NDArray[np.bool_],
+) -> tuple[float, float, float]:
     """Return precision at the number planted, average precision and AUROC."""
     order = np.argsort(-scores, kind="stable")
-    first = order[: wrong.sum()]
+    n_wrong = wrong.sum()
+    first = order[:n_wrong]
     precision = wrong[first].mean()
-    return precision, average_precision_score(wrong, scores), roc_auc_score(wrong, scores)
+    average = average_precision_score(wrong, scores)
+    auroc = roc_auc_score(wrong, scores)
+    return precision, average, auroc
 
 
-def probabilities_for(model: Model, split: SplitFeatures, part: str, labels: Labels) -> Floats:
+def probabilities_for(
+    model: Model,
+    split: SplitFeatures,
+    part: str,
+    labels: Labels,
+) -> Floats:
     """Return the probabilities that the product compares these labels of a part with."""
-    if part == "train":
-        lesions = split.table["lesion_group"].to_numpy()
-        return without_own_lesion(split.features, labels, lesions)
-    return model.calibrated(split.logits, short_sides(split.table))
+    if part != "train":
+        sides_px = short_sides(split.table)
+        return model.calibrated(split.logits, sides_px)
+    lesions = split.table["lesion_group"].to_numpy()
+    return without_own_lesion(split.features, labels, lesions)
 
 
-def memorise(
-    features: NDArray[np.float32], labels: Labels
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def memorise(features: Features, labels: Labels) -> tuple[Features, NDArray[np.bool_]]:
     """Train a network until it predicts nearly all labels.
 
     Return its features, (N, HIDDEN), and which labels it predicts, (N,).
     """
     network = MLPClassifier(
-        (HIDDEN,), alpha=0, max_iter=EPOCHS, tol=0, n_iter_no_change=EPOCHS, random_state=0
+        (HIDDEN,),
+        alpha=0,
+        max_iter=EPOCHS,
+        tol=0,
+        n_iter_no_change=EPOCHS,
+        random_state=0,
     )
-    scaled = StandardScaler().fit_transform(features)
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+    scaler = StandardScaler()
+    scaled = scaler.fit_transform(features)
+    with warnings.catch_warnings(
+        action="ignore",
+        category=ConvergenceWarning,
+    ):
         network.fit(scaled, labels)
-    activations = scaled @ network.coefs_[0] + network.intercepts_[0]
+    weights = network.coefs_[0]
+    biases = network.intercepts_[0]
+    activations = scaled @ weights + biases
     hidden = np.maximum(activations, 0)
-    return hidden.astype(np.float32), network.predict(scaled) == labels
+    predicted = network.predict(scaled)
+    is_predicted = predicted == labels
+    return hidden.astype(np.float32), is_predicted
 
 
-def print_memorised(train: SplitFeatures, confused: Labels, share: float) -> None:
+def print_memorised(
+    train: SplitFeatures,
+    confused: Labels,
+    share: float,
+) -> None:
     """Plant errors before a network learns them, and print how they are found in its features."""
-    n_images = min(MEMORISED, len(train.labels))
-    rows = np.random.default_rng(0).choice(len(train.labels), n_images, replace=False)
+    n_labels = len(train.labels)
+    n_images = min(MEMORISED, n_labels)
+    rng = np.random.default_rng(0)
+    rows = rng.choice(n_labels, n_images, replace=False)
     features = train.features[rows]
-    lesions = train.table["lesion_group"].to_numpy()[rows]
-    titles = ("planted labels memorised", "precision", "average precision", "AUROC")
+    labels = train.labels[rows]
+    lesion_groups = train.table["lesion_group"].to_numpy()
+    lesions = lesion_groups[rows]
+    titles = (
+        "planted labels memorised",
+        "precision",
+        "average precision",
+        "AUROC",
+    )
     head(f"train, {n_images:,} images", *titles)
     for kind in KINDS:
-        planted = plant(train.labels[rows], kind, confused, share, 0)
+        planted = plant(labels, kind, confused, share, 0)
         hidden, predicted = memorise(features, planted.labels)
-        memorised_share = float(predicted[planted.wrong].mean())
-        print_form(f"{kind}, not memorised", planted, features, lesions, 0.0)
-        print_form(f"{kind}, memorised", planted, hidden, lesions, memorised_share)
+        of_planted = predicted[planted.wrong]
+        memorised_share = float(of_planted.mean())
+        print_form(
+            f"{kind}, not memorised",
+            planted,
+            features,
+            lesions,
+            0.0,
+        )
+        print_form(
+            f"{kind}, memorised",
+            planted,
+            hidden,
+            lesions,
+            memorised_share,
+        )
 
 
 def print_form(
     name: str,
     planted: Planted,
-    features: NDArray[np.float32],
+    features: Features,
     lesions: NDArray[np.int64],
     memorised_share: float,
 ) -> None:
@@ -186,7 +250,8 @@ def cells(values: list[tuple[float, ...]]) -> Iterator[str]:
     """Return the mean and the standard deviation over the draws of each metric."""
     means = np.mean(values, axis=0)
     deviations = np.std(values, axis=0)
-    for mean, deviation in zip(means, deviations, strict=True):
+    metrics = zip(means, deviations, strict=True)
+    for mean, deviation in metrics:
         yield f"{mean:.3f} ± {deviation:.3f}"
 
 
@@ -199,15 +264,31 @@ class Trial:
 
 
 def compare(
-    model: Model, split: SplitFeatures, part: str, confused: Labels, options: argparse.Namespace
+    model: Model,
+    split: SplitFeatures,
+    part: str,
+    confused: Labels,
+    options: argparse.Namespace,
 ) -> None:
     """Plant errors in a part, and print how each way finds them."""
     for kind in KINDS:
         trials = []
         for seed in range(options.draws):
-            planted = plant(split.labels, kind, confused, options.share, seed)
-            probabilities = probabilities_for(model, split, part, planted.labels)
-            trials.append(Trial(planted, probabilities))
+            planted = plant(
+                split.labels,
+                kind,
+                confused,
+                options.share,
+                seed,
+            )
+            probabilities = probabilities_for(
+                model,
+                split,
+                part,
+                planted.labels,
+            )
+            trial = Trial(planted, probabilities)
+            trials.append(trial)
         print_rankings(part, kind, trials)
         print_filters(part, kind, trials)
 
@@ -215,7 +296,9 @@ def compare(
 def print_rankings(part: str, kind: str, trials: list[Trial]) -> None:
     """Print how high each way ranks the planted errors."""
     wrong = trials[0].planted.wrong
-    name = f"{part}, {kind}: {wrong.sum():,} planted in {len(wrong):,}"
+    n_wrong = wrong.sum()
+    n_labels = len(wrong)
+    name = f"{part}, {kind}: {n_wrong:,} planted in {n_labels:,}"
     head(name, "precision", "average precision", "AUROC")
     for method, adjusted in WAYS:
         metrics = []
@@ -226,54 +309,110 @@ def print_rankings(part: str, kind: str, trials: list[Trial]) -> None:
                 method=method,
                 adjust_pred_probs=adjusted,
             )
-            metrics.append(ranking_metrics(1 - quality, trial.planted.wrong))
+            scores = 1 - quality
+            of_trial = ranking_metrics(scores, trial.planted.wrong)
+            metrics.append(of_trial)
         title = f"{method}, adjusted" if adjusted else method
         row(title, *cells(metrics))
 
 
+def filter_shares(
+    called: NDArray[np.bool_],
+    wrong: NDArray[np.bool_],
+) -> tuple[float, float, float]:
+    """Return the share called errors, that of planted among them, and that of the planted found."""
+    planted_share = wrong[called].mean()
+    found_share = called[wrong].mean()
+    return called.mean(), planted_share, found_share
+
+
 def print_filters(part: str, kind: str, trials: list[Trial]) -> None:
     """Print what each of cleanlab's filters calls an error."""
-    titles = ("called errors", "share of them planted", "share of the planted")
+    titles = (
+        "called errors",
+        "share of them planted",
+        "share of the planted",
+    )
     head(f"{part}, {kind}: filter", *titles)
     for name in FILTERS:
         shares = []
         for trial in trials:
-            wrong = trial.planted.wrong
             called = find_label_issues(
-                trial.planted.labels, trial.probabilities, filter_by=name, n_jobs=1
+                trial.planted.labels,
+                trial.probabilities,
+                filter_by=name,
+                n_jobs=1,
             )
-            shares.append((called.mean(), wrong[called].mean(), called[wrong].mean()))
+            of_trial = filter_shares(called, trial.planted.wrong)
+            shares.append(of_trial)
         row(name, *cells(shares))
 
 
-def print_as_they_are(model: Model, split: SplitFeatures, parts: Sequence[str]) -> None:
+def share_predicted(scores: NDArray[np.floating], labels: Labels) -> float:
+    """Return the share of labels that have the highest of (N, 8) scores."""
+    predicted = scores.argmax(axis=1)
+    is_predicted = predicted == labels
+    return float(is_predicted.mean())
+
+
+def print_as_they_are(
+    model: Model,
+    split: SplitFeatures,
+    parts: Sequence[str],
+) -> None:
     """Print the shares of the real labels that are predicted, and how many are called errors."""
-    titles = ("n", "predicted by the model", "predicted by the classifier", "called errors")
+    titles = (
+        "n",
+        "predicted by the model",
+        "predicted by the classifier",
+        "called errors",
+    )
     head("labels as they are", *titles)
     for part in parts:
         images = split.of(part)
-        probabilities = probabilities_for(model, images, part, images.labels)
-        by_model = (images.logits.argmax(axis=1) == images.labels).mean()
-        by_classifier = (probabilities.argmax(axis=1) == images.labels).mean()
-        n_doubted = doubt(images.labels, probabilities).doubted.sum()
-        shares = (f"{by_model:.3f}", f"{by_classifier:.3f}")
-        row(part, f"{len(probabilities):,}", *shares, f"{n_doubted:,}")
+        labels = images.labels
+        probabilities = probabilities_for(model, images, part, labels)
+        by_model = share_predicted(images.logits, labels)
+        by_classifier = share_predicted(probabilities, labels)
+        doubts = doubt(labels, probabilities)
+        n_doubted = doubts.doubted.sum()
+        row(
+            part,
+            f"{len(labels):,}",
+            f"{by_model:.3f}",
+            f"{by_classifier:.3f}",
+            f"{n_doubted:,}",
+        )
 
 
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of ISIC 2019 layout")
-    parser.add_argument(
-        "--model", default="isic2019", help="name under models/, or a path (default: isic2019)"
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--draws", type=int, default=10, help="repetitions with other planted errors (default: 10)"
+        "--data",
+        type=Path,
+        required=True,
+        help="folder of ISIC 2019 layout",
     )
     parser.add_argument(
-        "--share", type=float, default=0.03, help="of the labels that are planted (default: 0.03)"
+        "--model",
+        default="isic2019",
+        help="name under models/, or a path (default: isic2019)",
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=10,
+        help="repetitions with other planted errors (default: 10)",
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=0.03,
+        help="of the labels that are planted (default: 0.03)",
     )
     parser.add_argument(
         "--part",
@@ -293,19 +432,28 @@ def main() -> None:
     """Compare and print."""
     options = read_options()
     model = Model.load(options.model)
+    folder = find_model(options.model)
     dataset = open_dataset(options.data, verify=False)
     with ProgressBars() as progress:
-        split = split_features(model, find_model(options.model), dataset, progress)
+        split = split_features(model, folder, dataset, progress)
     validation = split.of("validation")
-    probabilities = probabilities_for(model, validation, "validation", validation.labels)
-    confused = confused_with(validation.labels, probabilities)
+    labels = validation.labels
+    probabilities = probabilities_for(
+        model,
+        validation,
+        "validation",
+        labels,
+    )
+    confused = confused_with(labels, probabilities)
     pairs = [f"{code} → {CODES[other]}" for code, other in zip(CODES, confused, strict=True)]
     print("confused:", ", ".join(pairs))
     parts = options.part or PARTS
     for part in parts:
-        compare(model, split.of(part), part, confused, options)
+        images = split.of(part)
+        compare(model, images, part, confused, options)
     if options.by_heart:
-        print_memorised(split.of("train"), confused, options.share)
+        train = split.of("train")
+        print_memorised(train, confused, options.share)
     print_as_they_are(model, split, parts)
 
 
