@@ -31,7 +31,13 @@ from urllib.error import URLError
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    FilePayload,
+    Page,
+    ViewportSize,
+    sync_playwright,
+)
 
 from cadlib.images.synthetic import render_lesion
 
@@ -123,12 +129,25 @@ def responds(url: str) -> bool:
 
 def open_tab(browser: Browser, address: str, number: int) -> Page:
     """Open an app in a tab of its own, upload an image, and return the tab."""
-    tab = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
+    viewport: ViewportSize = {"width": 1440, "height": 1000}
+    context = browser.new_context(viewport=viewport)
+    tab = context.new_page()
     tab.goto(address)
-    chooser = tab.locator(".st-key-upload input[type=file]").first
-    file = {"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": draw_jpeg(number)}
-    chooser.set_input_files([file])
+    uploads = tab.locator(".st-key-upload input[type=file]")
+    file: FilePayload = {
+        "name": f"{number}.jpg",
+        "mimeType": "image/jpeg",
+        "buffer": draw_jpeg(number),
+    }
+    uploads.first.set_input_files([file])
     return tab
+
+
+def wait_for_decision(tab: Page) -> float:
+    """Wait until the decision is written; return the time."""
+    decision = tab.get_by_role("heading", name="malignant probability")
+    decision.wait_for()
+    return time.perf_counter()
 
 
 def wait_for_map(tab: Page) -> float:
@@ -140,9 +159,11 @@ def wait_for_map(tab: Page) -> float:
 
 def resident_mb(process: int) -> float:
     """Return the resident memory of a process."""
-    statm = Path(f"/proc/{process}/statm").read_text()
+    path = Path(f"/proc/{process}/statm")
+    statm = path.read_text()
     pages = int(statm.split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    return pages * page_bytes / 1e6
 
 
 def measure_peer(browser: Browser) -> float:
@@ -176,22 +197,25 @@ def measure_app(browser: Browser, sessions: int) -> Measured:
     began = time.perf_counter()
     with serving(ROOT) as (address, process):
         up_s = time.perf_counter() - began
-        print(f"the server responds after {up_s:.2f} s: {resident_mb(process):.0f} MB", flush=True)
+        up_mb = resident_mb(process)
+        print(f"the server responds after {up_s:.2f} s: {up_mb:.0f} MB", flush=True)
         for number in range(sessions):
             tab = open_tab(browser, address, number)
             if not number:
-                tab.get_by_role("heading", name="malignant probability").wait_for()
-                decision_s = time.perf_counter() - began
+                decision_s = wait_for_decision(tab) - began
                 map_s = wait_for_map(tab) - began
                 times = f"{decision_s:.2f} s, its saliency map after {map_s:.2f} s"
                 print(f"the first decision is written after {times}")
-            tab.get_by_text("same top diagnosis in").wait_for()
+            views = tab.get_by_text("same top diagnosis in")
+            views.wait_for()
             # The memory that a run of the page needed for itself is returned by then.
             time.sleep(1)
-            memory_mb.append(resident_mb(process))
-            print(f"{number + 1} sessions: {memory_mb[-1]:.0f} MB", flush=True)
+            session_mb = resident_mb(process)
+            memory_mb.append(session_mb)
+            print(f"{number + 1} sessions: {session_mb:.0f} MB", flush=True)
         maps = Path(f"/proc/{process}/maps").read_text()
-    return Measured(decision_s, map_s, memory_mb, "libtorch" in maps)
+    torch_loaded = "libtorch" in maps
+    return Measured(decision_s, map_s, memory_mb, torch_loaded)
 
 
 def as_json(measured: Measured, least_s: float) -> dict[str, object]:

@@ -49,7 +49,7 @@ from cadlib.data.splits import select
 from cadlib.evaluation.features import SplitFeatures, split_features
 from cadlib.images import read_image
 from cadlib.images.corruptions import CORRUPTIONS, STRENGTHS
-from cadlib.images.preprocess import to_array, to_pixels
+from cadlib.images.preprocess import InputSpec, to_array, to_pixels
 from cadlib.metrics import tables
 from cadlib.metrics.conditions_schema import NoveltyProof
 from cadlib.model import metrics_file, weights
@@ -78,6 +78,10 @@ CORNERS = 300
 
 Floats = NDArray[np.float64]
 Pixels8 = NDArray[np.uint8]
+Head = tuple[NDArray, NDArray]
+"""Weights (K, C) and bias of the last layer."""
+Change = Callable[[NDArray], Tensor]
+"""Changes features, (N, C), into what a method reads."""
 Score = Callable[["Shown"], Floats]
 """Returns (N,) for N images, more for a less known image."""
 
@@ -101,7 +105,9 @@ class Shown:
 
 
 def fit_methods(
-    train: Shown, labels: NDArray[np.int64], head: tuple[NDArray, NDArray]
+    train: Shown,
+    labels: NDArray[np.int64],
+    head: Head,
 ) -> Mapping[str, Score]:
     """Fit each method on training images.
 
@@ -120,35 +126,49 @@ def logit_methods() -> dict[str, Score]:
     """Return the methods that read the logits alone."""
 
     def softmax(shown: Shown) -> Floats:
-        return MaxSoftmax(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+        logits = torch.from_numpy(shown.logits)
+        detector = MaxSoftmax(None)
+        scores = detector.predict_logits(logits)
+        return scores.numpy()
 
     def energy(shown: Shown) -> Floats:
-        return EnergyBased(None).predict_logits(torch.from_numpy(shown.logits)).numpy()
+        logits = torch.from_numpy(shown.logits)
+        detector = EnergyBased(None)
+        scores = detector.predict_logits(logits)
+        return scores.numpy()
 
     return {"softmax": softmax, "energy": energy}
 
 
 def feature_methods(
-    train: Shown, labels: Tensor, head: tuple[NDArray, NDArray]
+    train: Shown,
+    labels: Tensor,
+    head: Head,
 ) -> dict[str, Score]:
     """Fit the methods on deep features: all of them, their principal components, or their norm."""
-    pca = PCA(COMPONENTS, random_state=0).fit(train.features)
+    pca = PCA(COMPONENTS, random_state=0)
+    pca.fit(train.features)
 
     def components(features: NDArray) -> Tensor:
-        return torch.from_numpy(pca.transform(features))
+        values = pca.transform(features)
+        return torch.from_numpy(values)
 
-    def fitted(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
-        detector.fit_features(change(train.features), labels)
+    def fitted(detector: Any, change: Change) -> Score:
+        inputs = change(train.features)
+        detector.fit_features(inputs, labels)
         return score_by(detector, change)
 
+    unchanged = torch.from_numpy
     weight, bias = map(torch.from_numpy, head)
+    virtual_logit = ViM(None, PRINCIPAL, weight, bias)
+    nearest = KNN(None, k=NEIGHBOURS)
     in_components = f"{COMPONENTS} components"
     return {
-        "Mahalanobis": fitted(Mahalanobis(None), torch.from_numpy),
+        "Mahalanobis": fitted(Mahalanobis(None), unchanged),
         f"Mahalanobis, {in_components}": fitted(Mahalanobis(None), components),
         f"relative Mahalanobis, {in_components}": fitted(RMD(None), components),
-        f"{NEIGHBOURS} nearest neighbours": fitted(KNN(None, k=NEIGHBOURS), direction),
-        "ViM": fitted(ViM(None, PRINCIPAL, weight, bias), torch.from_numpy),
+        f"{NEIGHBOURS} nearest neighbours": fitted(nearest, direction),
+        "ViM": fitted(virtual_logit, unchanged),
     }
 
 
@@ -157,11 +177,13 @@ def direction(features: NDArray) -> Tensor:
     return functional.normalize(torch.from_numpy(features))
 
 
-def score_by(detector: Any, change: Callable[[NDArray], Tensor]) -> Score:
+def score_by(detector: Any, change: Change) -> Score:
     """Return the score of a fitted detector that reads changed features."""
 
     def on_features(shown: Shown) -> Floats:
-        return detector.predict_features(change(shown.features)).double().numpy()
+        inputs = change(shown.features)
+        scores = detector.predict_features(inputs)
+        return scores.double().numpy()
 
     return on_features
 
@@ -173,18 +195,26 @@ def looks_methods(train: NDArray[np.float32], labels: Tensor) -> dict[str, Score
     spread = train.std(axis=0)
 
     def standard(values: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy((values - centre) / spread)
+        scaled = (values - centre) / spread
+        return torch.from_numpy(scaled)
 
     # One class: the looks of all training images.
-    detector = Mahalanobis(None).fit_features(standard(train), torch.zeros_like(labels))
+    one_class = torch.zeros_like(labels)
+    detector = Mahalanobis(None)
+    detector.fit_features(standard(train), one_class)
 
     def mahalanobis(shown: Shown) -> Floats:
-        return detector.predict_features(standard(shown.looks)).numpy()
+        inputs = standard(shown.looks)
+        scores = detector.predict_features(inputs)
+        return scores.numpy()
 
     def nearest(shown: Shown) -> Floats:
         return looks.distances(shown.looks)
 
-    return {"looks, Mahalanobis": mahalanobis, "looks, nearest neighbour": nearest}
+    return {
+        "looks, Mahalanobis": mahalanobis,
+        "looks, nearest neighbour": nearest,
+    }
 
 
 def against(
@@ -204,42 +234,69 @@ def against(
     }
 
 
-def load_split_features(model: Model, folder: Path, data: Path, runs: Path) -> SplitFeatures:
+def load_split_features(
+    model: Model,
+    folder: Path,
+    data: Path,
+    runs: Path,
+) -> SplitFeatures:
     """Return the features of the model's split, saved in `runs`."""
     dataset = open_dataset(data, verify=False)
     path = runs / f"{model.record.weights_sha256[:12]}.npz"
     if not path.exists():
         features = split_features(model, folder, dataset, lambda *_: None)
+        images = features.table["image"]
         np.savez(
             path,
-            image=features.table["image"].to_numpy(str),
+            image=images.to_numpy(str),
             features=features.features,
             logits=features.logits,
             looks=features.looks,
         )
     saved = np.load(path)
-    table = select(dataset.table, split_of_model(folder, model.record))
-    if table["image"].tolist() != saved["image"].tolist():
+    split = split_of_model(folder, model.record)
+    table = select(dataset.table, split)
+    names = table["image"].tolist()
+    if names != saved["image"].tolist():
         raise SystemExit(f"Expected {path} to be of the images in {data}; delete it.")
     # Fingerprints are for similar cases, which are not measured here.
     no_prints = np.empty((len(table), 0), np.uint8)
-    return SplitFeatures(table, saved["features"], saved["logits"], no_prints, saved["looks"], 0)
+    return SplitFeatures(
+        table,
+        saved["features"],
+        saved["logits"],
+        no_prints,
+        saved["looks"],
+        0,
+    )
+
+
+def pixels_of(images: list[FarPicture], spec: InputSpec) -> Pixels8:
+    """Return images as the model reads them, (N, S, S, 3)."""
+    inputs = []
+    for image in images:
+        adjacent = np.ascontiguousarray(image.pixels)
+        whole = read_image(Image.fromarray(adjacent))
+        pixels = to_pixels(whole, spec)
+        inputs.append(pixels)
+    return np.stack(inputs)
 
 
 def show(model: Model, images: list[FarPicture]) -> Shown:
     """Show images to the model."""
-    inputs = []
-    for image in images:
-        whole = Image.fromarray(np.ascontiguousarray(image.pixels))
-        inputs.append(to_pixels(read_image(whole), model.record.input))
-    pixels = np.stack(inputs)
+    pixels = pixels_of(images, model.record.input)
     features = []
     logits = []
     for first in range(0, len(pixels), BATCH_SIZE):
-        outputs = model.see(pixels[first : first + BATCH_SIZE])
+        end = first + BATCH_SIZE
+        outputs = model.see(pixels[first:end])
         features.append(outputs.features)
         logits.append(outputs.logits)
-    return Shown(np.concatenate(features), np.concatenate(logits), appearance.measure(pixels))
+    return Shown(
+        features=np.concatenate(features),
+        logits=np.concatenate(logits),
+        looks=appearance.measure(pixels),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +327,12 @@ class FarSet:
         )
 
 
-def measure_far(model: Model, folder: Path, split: SplitFeatures, wheels: Path) -> dict:
+def measure_far(
+    model: Model,
+    folder: Path,
+    split: SplitFeatures,
+    wheels: Path,
+) -> dict:
     """Print and return the metrics of every method, and of the model's detector by kind."""
     validation = Shown.of(split.of("validation"))
     far = FarSet.read(model, wheels)
@@ -278,14 +340,26 @@ def measure_far(model: Model, folder: Path, split: SplitFeatures, wheels: Path) 
     detector = Detector.of(model, folder)
     distances = detector.looks.distances(far.shown.looks)
     known_distances = detector.looks.distances(validation.looks)
-    by_kind = measure_kinds(detector, far, distances, known_distances)
+    by_kind = measure_kinds(
+        detector,
+        far,
+        distances,
+        known_distances,
+    )
     in_proof = distances[far.in_proof]
     is_known = in_proof <= detector.limit
-    missed = sorted({*far.sources[far.in_proof][is_known]})
     known_share = float(np.mean(is_known))
-    print(f"\ncalled known in the proof: {known_share:.4f}; of {', '.join(missed)}\n")
-    total = {**against(known_distances, in_proof), "known": known_share}
-    return {"methods": by_method, "kinds": by_kind, "proof": total}
+    sources = far.sources[far.in_proof]
+    missed = sorted(set(sources[is_known]))
+    names = ", ".join(missed)
+    print(f"\ncalled known in the proof: {known_share:.4f}; of {names}\n")
+    total = against(known_distances, in_proof)
+    total["known"] = known_share
+    return {
+        "methods": by_method,
+        "kinds": by_kind,
+        "proof": total,
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,34 +372,61 @@ class Detector:
     @classmethod
     def of(cls, model: Model, folder: Path) -> "Detector":
         """Read the detector of a model that has one."""
-        assert model.record.novelty is not None
-        looks = Looks.unpack((folder / NOVELTY_FILE).read_bytes())
-        return cls(looks, model.record.novelty.limit)
+        novelty = model.record.novelty
+        assert novelty is not None
+        path = folder / NOVELTY_FILE
+        looks = Looks.unpack(path.read_bytes())
+        return cls(looks, novelty.limit)
 
     def unknown_share(self, images: list[Pixels8]) -> float:
         """Return the share of images that the detector calls unknown."""
-        looks = appearance.measure(np.stack(images))
-        is_unknown = self.looks.distances(looks) > self.limit
+        pixels = np.stack(images)
+        looks = appearance.measure(pixels)
+        distances = self.looks.distances(looks)
+        is_unknown = distances > self.limit
         return float(np.mean(is_unknown))
 
 
-def measure_methods(folder: Path, split: SplitFeatures, validation: Shown, far: FarSet) -> dict:
+def read_head(folder: Path) -> Head:
+    """Return the weights and the bias of the last layer of a model."""
+    path = folder / WEIGHTS_FILE
+    stored = weights.unpack(path.read_bytes())
+    weight = stored["classifier.weight"]
+    bias = stored["classifier.bias"]
+    return weight, bias
+
+
+def measure_methods(
+    folder: Path,
+    split: SplitFeatures,
+    validation: Shown,
+    far: FarSet,
+) -> dict:
     """Print and return the metrics of every method on far images."""
     train = split.of("train")
-    stored = weights.unpack((folder / WEIGHTS_FILE).read_bytes())
-    head = (stored["classifier.weight"], stored["classifier.bias"])
+    head = read_head(folder)
+    methods = fit_methods(Shown.of(train), train.labels, head)
     by_method = {}
     rows = []
-    for name, score in fit_methods(Shown.of(train), train.labels, head).items():
+    for name, score in methods.items():
         metrics = score_far(score, validation, far)
         by_method[name] = metrics
-        values = []
+        row = [name]
         for of_purpose in metrics.values():
-            values += [of_purpose["auroc"], of_purpose["fpr"]]
-        rows.append((name, *(f"{value:.4f}" for value in values)))
-    print_counts(len(validation.looks), far)
-    titles = ("method", "choice: AUROC", "FPR", "proof: AUROC", "FPR")
-    print(tables.markdown_table(titles, rows) + "\n")
+            row.append(f"{of_purpose['auroc']:.4f}")
+            row.append(f"{of_purpose['fpr']:.4f}")
+        rows.append(tuple(row))
+    n_validation = len(validation.looks)
+    print_counts(n_validation, far)
+    titles = (
+        "method",
+        "choice: AUROC",
+        "FPR",
+        "proof: AUROC",
+        "FPR",
+    )
+    table = tables.markdown_table(titles, rows)
+    print(f"{table}\n")
     return by_method
 
 
@@ -358,70 +459,113 @@ def print_counts(n_known: int, far: FarSet) -> None:
 
 
 def measure_kinds(
-    detector: Detector, far: FarSet, distances: Floats, known_distances: Floats
+    detector: Detector,
+    far: FarSet,
+    distances: Floats,
+    known_distances: Floats,
 ) -> dict:
     """Print and return the metrics of the model's detector by kind of the proof."""
     by_kind = {}
     rows = []
-    for kind in sorted({*far.kinds[far.in_proof]}):
-        of_kind = far.in_proof & (far.kinds == kind)
-        metrics: dict[str, float] = {
-            **against(known_distances, distances[of_kind]),
-            "sources": len({*far.sources[of_kind]}),
-            "known": float(np.mean(distances[of_kind] <= detector.limit)),
-        }
+    for kind in sorted(set(far.kinds[far.in_proof])):
+        has_kind = far.kinds == kind
+        of_kind = far.in_proof & has_kind
+        kind_distances = distances[of_kind]
+        is_known = kind_distances <= detector.limit
+        sources = set(far.sources[of_kind])
+        metrics = against(known_distances, kind_distances)
+        metrics["sources"] = len(sources)
+        metrics["known"] = float(np.mean(is_known))
         by_kind[kind] = metrics
-        values = (metrics["auroc"], metrics["fpr"], metrics["known"])
-        counts = (f"{metrics['sources']}", f"{metrics['n']}")
-        rows.append((kind, *counts, *(f"{value:.4f}" for value in values)))
-    titles = ("kind, proof", "images", "with their crops", "AUROC", "FPR", "called known")
+        row = (
+            kind,
+            f"{metrics['sources']}",
+            f"{metrics['n']}",
+            f"{metrics['auroc']:.4f}",
+            f"{metrics['fpr']:.4f}",
+            f"{metrics['known']:.4f}",
+        )
+        rows.append(row)
+    titles = (
+        "kind, proof",
+        "images",
+        "with their crops",
+        "AUROC",
+        "FPR",
+        "called known",
+    )
     print(tables.markdown_table(titles, rows))
     return by_kind
 
 
-def measure_alarms(model: Model, folder: Path, split: SplitFeatures, pixels: Pixels) -> dict:
+def measure_alarms(
+    model: Model,
+    folder: Path,
+    split: SplitFeatures,
+    pixels: Pixels,
+) -> dict:
     """Print and return the shares of damaged images and of plain skin that are called unknown."""
     detector = Detector.of(model, folder)
     rng = np.random.default_rng(0)
-    rows = np.flatnonzero(split.table["split"] == "validation")
-    images = pixels[np.sort(rng.permutation(rows)[:DAMAGED])]
+    in_validation = split.table["split"] == "validation"
+    rows = np.flatnonzero(in_validation)
+    shuffled = rng.permutation(rows)
+    damaged_rows = np.sort(shuffled[:DAMAGED])
+    images = pixels[damaged_rows]
     damaged = measure_damaged(detector, images)
-    large = rows[short_sides(split.table)[rows] >= 224]
-    paths = split.table["path"].iloc[rng.permutation(large)[:CORNERS]]
-    unknown = measure_corners(detector, paths, model.record.input.size_px)
+    sides_px = short_sides(split.table)
+    is_large = sides_px[rows] >= 224
+    large = rng.permutation(rows[is_large])
+    corner_rows = large[:CORNERS]
+    paths = split.table["path"].iloc[corner_rows]
+    size_px = model.record.input.size_px
+    unknown = measure_corners(detector, paths, size_px)
     return {"damaged": damaged, "corners": unknown}
 
 
 def measure_damaged(detector: Detector, images: Pixels8) -> dict[str, list[float]]:
     """Print and return the shares of (N, S, S, 3) images called unknown, by damage and strength."""
     damaged = {}
-    table = []
+    rows = []
     for corruption in CORRUPTIONS:
         shares = []
+        row = [corruption.name]
         for strength in STRENGTHS:
             # The number of an image is the seed of its damage.
             changed = [corruption(image, strength, seed) for seed, image in enumerate(images)]
-            shares.append(detector.unknown_share(changed))
+            share = detector.unknown_share(changed)
+            shares.append(share)
+            row.append(f"{share:.2f}")
         damaged[corruption.name] = shares
-        table.append((corruption.name, *(f"{share:.2f}" for share in shares)))
-    print(tables.markdown_table(("called unknown, damaged by", *map(str, STRENGTHS)), table))
+        rows.append(tuple(row))
+    strengths = map(str, STRENGTHS)
+    titles = ("called unknown, damaged by", *strengths)
+    print(tables.markdown_table(titles, rows))
     return damaged
 
 
-def measure_corners(detector: Detector, paths: Iterable[str], size_px: int) -> float:
+def measure_corners(
+    detector: Detector,
+    paths: Iterable[str],
+    size_px: int,
+) -> float:
     """Print and return the share of corners of images that are called unknown."""
     corners = [corner_of(path, size_px) for path in paths]
+    n_images = len(corners)
     unknown = detector.unknown_share(corners)
-    print(f"\nplain skin, a corner of {len(corners)} real images: {unknown:.2f} called unknown\n")
+    print(f"\nplain skin, a corner of {n_images} real images: {unknown:.2f} called unknown\n")
     return unknown
 
 
 def corner_of(path: str, size_px: int) -> Pixels8:
     """Return the upper left corner of an image, a quarter of its shorter side, enlarged."""
     whole = read_image(path).pixels
-    side = min(whole.shape[:2]) // 4
-    corner = np.ascontiguousarray(whole[:side, :side])
-    enlarged = Image.fromarray(corner).resize((size_px, size_px))
+    height_px, width_px, _ = whole.shape
+    side_px = min(height_px, width_px) // 4
+    corner = whole[:side_px, :side_px]
+    adjacent = np.ascontiguousarray(corner)
+    image = Image.fromarray(adjacent)
+    enlarged = image.resize((size_px, size_px))
     return np.asarray(enlarged)
 
 
@@ -464,14 +608,18 @@ def measure_near(
 def choose_rows(split: SplitFeatures) -> NDArray[np.int64]:
     """Return the rows of at most MOST images of each diagnosis and part."""
     rng = np.random.default_rng(0)
+    parts = split.table["split"].to_numpy()
     chosen = []
     for part, most in MOST.items():
-        in_part = (split.table["split"] == part).to_numpy()
+        in_part = parts == part
         for code in sorted(CODES):
-            has_code = split.labels == CODES.index(code)
-            shuffled = rng.permutation(np.flatnonzero(in_part & has_code))
+            label = CODES.index(code)
+            has_code = split.labels == label
+            rows = np.flatnonzero(in_part & has_code)
+            shuffled = rng.permutation(rows)
             chosen.append(shuffled[:most])
-    return np.sort(np.concatenate(chosen))
+    joined = np.concatenate(chosen)
+    return np.sort(joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -485,25 +633,37 @@ class NearImages:
 
 
 def measure_left_out(
-    left: int, images: NearImages, saved: Mapping[str, NDArray]
+    left: int,
+    images: NearImages,
+    saved: Mapping[str, NDArray],
 ) -> dict[str, float]:
     """Return the AUROC of every method, for images of the class `left` against the others."""
-    others = np.delete(np.arange(len(CODES)), left)
+    all_classes = np.arange(len(CODES))
+    others = np.delete(all_classes, left)
     labels = images.labels
-    network = Shown(saved["features"], saved["logits"][:, others], images.looks)
-    head = (saved["weight"][others], saved["bias"][others])
+    logits = saved["logits"][:, others]
+    network = Shown(saved["features"], logits, images.looks)
     is_new = labels == left
     fitted = images.train & ~is_new
     # Validation images of the other classes: the network has to recognise these.
     validated = ~images.train & ~is_new
-    methods = fit_others(network.at(fitted), labels[fitted], others, head)
-    predicted = others[network.logits[validated].argmax(axis=1)]
-    is_right = predicted == labels[validated]
+    methods = fit_others(
+        network.at(fitted),
+        labels[fitted],
+        others,
+        (saved["weight"], saved["bias"]),
+    )
+    top = logits[validated].argmax(axis=1)
+    is_right = others[top] == labels[validated]
     return {
         "n": int(is_new.sum()),
         "known": int(validated.sum()),
         "accuracy": float(is_right.mean()),
-        **separations(methods, network.at(validated), network.at(is_new)),
+        **separations(
+            methods,
+            network.at(validated),
+            network.at(is_new),
+        ),
     }
 
 
@@ -511,12 +671,14 @@ def fit_others(
     fitted: Shown,
     labels: NDArray[np.int64],
     others: NDArray[np.int64],
-    head: tuple[NDArray, NDArray],
+    head: Head,
 ) -> Mapping[str, Score]:
-    """Fit each method on images of the classes `others`."""
+    """Fit each method on images of the classes `others`, with their rows of the head."""
     # Classes are numbered from 0 without a gap.
     numbers = np.searchsorted(others, labels)
-    return fit_methods(fitted, numbers, head)
+    weight, bias = head
+    head_of_others = (weight[others], bias[others])
+    return fit_methods(fitted, numbers, head_of_others)
 
 
 def separations(methods: Mapping[str, Score], validated: Shown, new: Shown) -> dict[str, float]:
@@ -527,12 +689,21 @@ def separations(methods: Mapping[str, Score], validated: Shown, new: Shown) -> d
 def print_near(by_code: Mapping[str, Mapping[str, float]], codes: Sequence[str]) -> None:
     """Print the AUROC of each method for each diagnosis, and their mean."""
     rows = []
-    for name in by_code[codes[0]]:
+    names = by_code[codes[0]]
+    for name in names:
         if name in ("n", "known", "accuracy"):
             continue
-        values = [by_code[code][name] for code in codes]
-        rows.append((name, *(f"{value:.2f}" for value in values), f"{np.mean(values):.3f}"))
-    print("\n" + tables.markdown_table(("AUROC, left out", *codes, "mean"), rows) + "\n")
+        aurocs = [by_code[code][name] for code in codes]
+        mean = np.mean(aurocs)
+        row = [name]
+        for auroc in aurocs:
+            text = f"{auroc:.2f}"
+            row.append(text)
+        row.append(f"{mean:.3f}")
+        rows.append(tuple(row))
+    titles = ("AUROC, left out", *codes, "mean")
+    table = tables.markdown_table(titles, rows)
+    print(f"\n{table}\n")
 
 
 def split_backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -541,8 +712,17 @@ def split_backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
     load_pretrained(network, BACKBONE, SIDE_PX)
     first = network.blocks[:FROZEN_BLOCKS]
     last = network.blocks[FROZEN_BLOCKS:]
-    stem = nn.Sequential(network.conv_stem, network.bn1, *first)
-    tail = nn.Sequential(*last, network.conv_head, network.bn2, network.global_pool)
+    stem = nn.Sequential(
+        network.conv_stem,
+        network.bn1,
+        *first,
+    )
+    tail = nn.Sequential(
+        *last,
+        network.conv_head,
+        network.bn2,
+        network.global_pool,
+    )
     return stem.eval(), tail, network.classifier
 
 
@@ -550,25 +730,35 @@ def split_backbone() -> tuple[nn.Module, nn.Module, nn.Module]:
 def frozen_maps(pixels: Pixels, rows: NDArray) -> Tensor:
     """Return the output of the first blocks for each image."""
     stem, _, _ = split_backbone()
-    spec = input_spec(build(BACKBONE, SIDE_PX), SIDE_PX)
+    network = build(BACKBONE, SIDE_PX)
+    spec = input_spec(network, SIDE_PX)
     n_batches = -(-len(rows) // BATCH_SIZE)
     maps = []
     for batch in np.array_split(rows, n_batches):
-        small = np.stack([shrink(image) for image in pixels[batch]])
-        inputs = torch.from_numpy(to_array(small, spec))
+        images = pixels[batch]
+        small = [shrink(image) for image in images]
+        values = to_array(np.stack(small), spec)
+        inputs = torch.from_numpy(values)
+        output = stem(inputs)
         # Half precision: all maps are in memory at once.
-        maps.append(stem(inputs).half())
-    return torch.cat(maps).float()
+        maps.append(output.half())
+    joined = torch.cat(maps)
+    return joined.float()
 
 
 def shrink(image: Pixels8) -> Pixels8:
     """Return an image at the side that the network reads."""
     size = (SIDE_PX, SIDE_PX)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    whole = Image.fromarray(image)
+    small = whole.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(small)
 
 
 def train_without(
-    left: int, maps: Tensor, labels: NDArray[np.int64], train: NDArray[np.bool_]
+    left: int,
+    maps: Tensor,
+    labels: NDArray[np.int64],
+    train: NDArray[np.bool_],
 ) -> dict[str, NDArray]:
     """Train the last blocks on all diagnoses but one.
 
@@ -577,31 +767,44 @@ def train_without(
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     _, tail, head = split_backbone()
-    rows = np.flatnonzero(train & (labels != left))
+    is_other = labels != left
+    rows = np.flatnonzero(train & is_other)
     steps = len(rows) // BATCH_SIZE
     adjustment = logit_adjustment(labels[rows])
-    optimizer, schedule = one_cycle([*tail.parameters(), *head.parameters()], steps * EPOCHS)
+    parameters = [*tail.parameters(), *head.parameters()]
+    optimizer, schedule = one_cycle(parameters, steps * EPOCHS)
     tail.train()
     for batch in epoch_batches(rows, steps, rng):
-        features = functional.dropout(tail(mirror(maps[batch], rng)), 0.2)
+        inputs = mirror(maps[batch], rng)
+        features = functional.dropout(tail(inputs), 0.2)
         logits = head(features) + adjustment
         take_step(logits, labels[batch], optimizer)
         schedule.step()
-    return predict_all(tail.eval(), head, maps)
+    tail.eval()
+    return predict_all(tail, head, maps)
 
 
 def epoch_batches(
-    rows: NDArray[np.int64], steps: int, rng: np.random.Generator
+    rows: NDArray[np.int64],
+    steps: int,
+    rng: np.random.Generator,
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the batches of all epochs, each epoch in another order."""
+    count = steps * BATCH_SIZE
     for _ in range(EPOCHS):
-        order = rng.permutation(rows)[: steps * BATCH_SIZE]
-        yield from np.array_split(order, steps)
+        order = rng.permutation(rows)
+        batches = np.array_split(order[:count], steps)
+        yield from batches
 
 
-def take_step(logits: Tensor, labels: NDArray[np.int64], optimizer: torch.optim.Optimizer) -> None:
+def take_step(
+    logits: Tensor,
+    labels: NDArray[np.int64],
+    optimizer: torch.optim.Optimizer,
+) -> None:
     """Change the weights of the optimizer so that the cross-entropy of a batch falls."""
-    loss = functional.cross_entropy(logits, torch.from_numpy(labels))
+    target = torch.from_numpy(labels)
+    loss = functional.cross_entropy(logits, target)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -631,8 +834,11 @@ def mirror(maps: Tensor, rng: np.random.Generator) -> Tensor:
 def logit_adjustment(labels: NDArray[np.int64]) -> Tensor:
     """Return the log frequency of each class, weighted; the class left out counts as one image."""
     counts = np.bincount(labels, minlength=len(CODES))
-    frequency = torch.tensor(np.maximum(counts, 1) / counts.sum())
-    return ADJUSTMENT * frequency.log().float()
+    at_least_one = np.maximum(counts, 1)
+    shares = at_least_one / counts.sum()
+    frequency = torch.tensor(shares)
+    log_frequency = frequency.log()
+    return ADJUSTMENT * log_frequency.float()
 
 
 @torch.inference_mode()
@@ -656,21 +862,30 @@ def predict_all(
 
 def read_options() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    summary_line = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(description=summary_line)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--model", default="isic2019")
-    parser.add_argument("--near", nargs="+", choices=CODES, default=[], metavar="CODE")
+    parser.add_argument(
+        "--near",
+        nargs="+",
+        choices=CODES,
+        default=[],
+        metavar="CODE",
+    )
     parser.add_argument("--into-model", action="store_true")
     return parser.parse_args()
 
 
 def write_into_model(model: Model, folder: Path, metrics: dict) -> None:
     """Write the metrics into metrics.json and the card of a model."""
-    model_metrics = metrics_file.measured(folder, model.record)
-    proof = msgspec.json.decode(json.dumps(metrics), type=NoveltyProof)
+    record = model.record
+    text = json.dumps(metrics)
+    proof = msgspec.json.decode(text, type=NoveltyProof)
+    model_metrics = metrics_file.measured(folder, record)
     model_metrics = msgspec.structs.replace(model_metrics, novelty_proof=proof)
-    metrics_file.write_into(folder, model.record, model_metrics)
+    metrics_file.write_into(folder, record, model_metrics)
 
 
 def main() -> None:
