@@ -19,19 +19,31 @@ minute after this tab is closed.
 """
 
 
+def top_diagnoses(assessment: Assessment) -> str:
+    """Return the three most probable diagnoses with their probabilities."""
+    ranking = assessment.prediction.ranking()
+    texts = []
+    for code, share in ranking[:3]:
+        mark = ui.mark(code)
+        name = diagnosis(code).name
+        probability = two_digits(share)
+        texts.append(f"{mark} {name} {probability}")
+    return " · ".join(texts)
+
+
 def answer(assessment: Assessment) -> None:
     """Draw the decision and the most probable diagnoses, with the doubts about the image."""
-    refer = assessment.decision.action == "refer"
+    decision = assessment.decision
+    refer = decision.action == "refer"
     mark = ui.mark("MEL" if refer else "NV")
-    st.subheader(f"{mark} {assessment.decision.sentence}", anchor=False)
-    ranked = " · ".join(
-        f"{ui.mark(code)} {diagnosis(code).name} {two_digits(share)}"
-        for code, share in assessment.prediction.ranking()[:3]
-    )
-    doubts = " ".join(
-        f":gray-badge[:material/warning: {check.problem}]" for check in assessment.quality.flagged
-    )
-    borderline = ":orange-badge[:material/balance: borderline]" if assessment.borderline else ""
+    st.subheader(f"{mark} {decision.sentence}", anchor=False)
+    ranked = top_diagnoses(assessment)
+    borderline = ""
+    if assessment.borderline:
+        borderline = ":orange-badge[:material/balance: borderline]"
+    flagged = assessment.quality.flagged
+    badges = [f":gray-badge[:material/warning: {check.problem}]" for check in flagged]
+    doubts = " ".join(badges)
     st.markdown(f"{ranked} {borderline} {doubts}")
     if assessment.spread_sentence:
         st.caption(assessment.spread_sentence)
@@ -95,7 +107,9 @@ def show(case: ui.Case) -> None:
         ui.strip(cases, case)
     ui.channel_order(case)
     if not case.assessment:
-        st.error(f"{ui.plain(case.name)}: {ui.plain(case.reason)}", icon=":material/broken_image:")
+        name = ui.plain(case.name)
+        reason = ui.plain(case.reason)
+        st.error(f"{name}: {reason}", icon=":material/broken_image:")
     elif not ui.withheld(case.assessment, case.name):
         result(case)
     ui.downloads(cases, case)

@@ -20,9 +20,19 @@ def draw_empty(cases: list[ui.Case]) -> None:
     """Draw what to do while there is no image."""
     st.markdown("#### No image yet\n\nAdd one on the Diagnose page, or try a synthetic lesion.")
     with st.container(horizontal=True):
-        st.page_link("pages/diagnose.py", label="Go to Diagnose", icon=":material/arrow_back:")
-        if st.button("Try a synthetic lesion", key="synthetic", icon=":material/draw:"):
-            ui.take([ui.next_synthetic(cases)])
+        st.page_link(
+            "pages/diagnose.py",
+            label="Go to Diagnose",
+            icon=":material/arrow_back:",
+        )
+        synthetic = st.button(
+            "Try a synthetic lesion",
+            key="synthetic",
+            icon=":material/draw:",
+        )
+        if synthetic:
+            lesion = ui.next_synthetic(cases)
+            ui.take([lesion])
 
 
 def choose_case(readable: list[ui.Case], case: ui.Case) -> str:
@@ -30,9 +40,16 @@ def choose_case(readable: list[ui.Case], case: ui.Case) -> str:
     names = {}
     for readable_case in readable:
         risk = two_digits(readable_case.risk)
-        names[readable_case.key] = f"{readable_case.name}, malignant probability {risk}"
-    place = list(names).index(case.key)
-    return st.selectbox("Image", names, place, format_func=names.get, key="picture")
+        name = f"{readable_case.name}, malignant probability {risk}"
+        names[readable_case.key] = name
+    keys = list(names)
+    return st.selectbox(
+        "Image",
+        keys,
+        keys.index(case.key),
+        format_func=names.get,
+        key="picture",
+    )
 
 
 def choose_codes(case: ui.Case) -> list[str]:

@@ -53,14 +53,16 @@ def tiles_of(
     """
     row_tiles = []
     labels = label_words(rows).fillna(NO_LABEL)
-    for label, row in zip(labels, rows.to_dict("records"), strict=True):
+    records = rows.to_dict("records")
+    for label, row in zip(labels, records, strict=True):
         text = f"{kind}{label}"
         predicted = row.get("said")
         # Without a prediction, the value is missing, or the table has no such column.
         if isinstance(predicted, str) and _differs(label, predicted):
             text += f" · predicted {predicted}"
         text += words(row)
-        row_tiles.append(Tile(row["image"], row["path"], label, text))
+        tile = Tile(row["image"], row["path"], label, text)
+        row_tiles.append(tile)
     return row_tiles
 
 
@@ -103,19 +105,31 @@ def _sample(table: "pd.DataFrame", state_key: str, kind: str) -> None:
         _draw_sample(table, rows, state_key, kind)
 
 
-def _draw_sample(table: "pd.DataFrame", rows: "pd.DataFrame", state_key: str, kind: str) -> None:
+def _draw_sample(
+    table: "pd.DataFrame",
+    rows: "pd.DataFrame",
+    state_key: str,
+    kind: str,
+) -> None:
     """Draw the image of the first of these rows, its fields and the other images of its lesion."""
     image = st.session_state[state_key]
     # Missing values are dropped, so a field in the row has a value.
     row = rows.iloc[0].dropna()
     labels = label_words(rows).fillna(NO_LABEL)
     label = labels.iloc[0]
-    st.markdown(f"{mark(label)} **{kind}{named(label)}** {plain(image)}")
+    title = f"{kind}{named(label)}"
+    st.markdown(f"{mark(label)} **{title}** {plain(image)}")
     record, _ = model_record()
-    # The switch may be on from a time when there was a model.
-    with_result = record is not None and bool(st.session_state.get("ask"))
+    asked = bool(st.session_state.get("ask"))
     left, right = st.columns([3, 2], gap="medium")
-    _draw_large(image, row["path"], left, right, with_result=with_result)
+    _draw_large(
+        image,
+        row["path"],
+        left,
+        right,
+        # The switch may be on from a time when there was a model.
+        with_result=asked and record is not None,
+    )
     with right:
         if record:
             st.toggle("Show model result", key="ask")
@@ -166,15 +180,20 @@ def _fields(row: "pd.Series[Any]") -> None:
     # Missing values are not in the row.
     for name, label in _LABELS.items():
         if name in row:
-            texts.append(f"{label} {_short(row[name])}")
-    texts.append(f"{row['width_px']} × {row['height_px']} px")
+            value = _short(row[name])
+            texts.append(f"{label} {value}")
+    width_px = row["width_px"]
+    height_px = row["height_px"]
+    texts.append(f"{width_px} × {height_px} px")
     for name, label in _MODEL_VALUES.items():
         if name in row:
-            texts.append(f"{label} {row[name]:.2f}")
+            number = row[name]
+            texts.append(f"{label} {number:.2f}")
     if "novelty" in row:
         novelty = apart(row["novelty"], 1, ".2f")
         texts.append(f"novelty {novelty} (limit 1)")
-    st.caption(plain(" · ".join(texts)))
+    line = " · ".join(texts)
+    st.caption(plain(line))
 
 
 def _short(value: Any) -> str:
@@ -183,20 +202,27 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _others(table: "pd.DataFrame", row: "pd.Series[Any]", state_key: str, kind: str) -> None:
+def _others(
+    table: "pd.DataFrame",
+    row: "pd.Series[Any]",
+    state_key: str,
+    kind: str,
+) -> None:
     """Draw the other images of an image's lesion; a click opens one instead of it."""
+    lesion = row.get("lesion_id")
     # Without a lesion, nothing is equal to the missing value, so there are no others.
-    same_lesion = table["lesion_id"] == row.get("lesion_id")
+    same_lesion = table["lesion_id"] == lesion
     other_image = table["image"] != row["image"]
     others = table[same_lesion & other_image]
     if others.empty:
         return
-    st.markdown(f"**Other images of this lesion**: {len(others):,}")
+    n_others = len(others)
+    st.markdown(f"**Other images of this lesion**: {n_others:,}")
 
     def tiles_between(first: int, end: int) -> list[Tile]:
         return tiles_of(others.iloc[first:end], kind)
 
-    pages = Pages(len(others), tiles_between, "", row["image"], 12)
+    pages = Pages(n_others, tiles_between, "", row["image"], 12)
     opened = tiles(pages, "other-tiles")
     if opened is not None:
         st.session_state[state_key] = opened

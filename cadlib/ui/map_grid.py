@@ -42,7 +42,12 @@ class MapGrid:
             row = self._draw_row(grid, code)
             for column, key in zip(row, _BY_KEY, strict=True):
                 place = (code, key)
-                captions[place] = self._draw_tile(column, place, maps, is_large=place == large)
+                captions[place] = self._draw_tile(
+                    column,
+                    place,
+                    maps,
+                    is_large=place == large,
+                )
         with enlarged:
             line = self._draw_large(maps, large)
         # The checks take longer than the maps, so they come last, those of the large map first.
@@ -52,37 +57,50 @@ class MapGrid:
         """Return the map that is large: the one that was enlarged, else the first."""
         large: Place | None = st.session_state.get("large")
         # The state may be from another image, with other diagnoses.
-        if large is not None and large[0] in self.codes and large[1] in _BY_KEY:
+        if large is not None and self._has(large):
             return large
-        shown_first = default_method().key
-        key = shown_first if shown_first in _BY_KEY else METHODS[0].key
+        key = default_method().key
+        if key not in _BY_KEY:
+            key = METHODS[0].key
         return self.codes[0], key
+
+    def _has(self, place: Place) -> bool:
+        """Return whether the grid has a map at a place."""
+        code, key = place
+        return code in self.codes and key in _BY_KEY
 
     def _compute_maps(self) -> dict[Place, Heatmap]:
         """Compute the map of each diagnosis by each method, with a progress bar."""
         maps: dict[Place, Heatmap] = {}
-        total = len(self.codes) * len(GRID_METHODS)
+        n_codes = len(self.codes)
+        total = n_codes * len(GRID_METHODS)
         bar = st.empty()
         for code in self.codes:
             for method in GRID_METHODS:
                 done = len(maps)
-                bar.progress(done / total, f"Computing map {done + 1} of {total}")
-                maps[code, method.key] = heatmap(self.assessment, code, method)
+                share = done / total
+                bar.progress(share, f"Computing map {done + 1} of {total}")
+                heat = heatmap(self.assessment, code, method)
+                maps[code, method.key] = heat
         bar.empty()
         return maps
 
     def _peak(self, maps: dict[Place, Heatmap], key: str) -> float | None:
         """Return the highest value of a method's maps, None if all are 0."""
-        highest = max(maps[code, key].raw_peak for code in self.codes)
+        heats = [maps[code, key] for code in self.codes]
+        highest = max(heat.raw_peak for heat in heats)
         # A scale from 0 to 0 has no colours.
         return highest or None
 
     def _draw_row(self, grid: DeltaGenerator, code: str) -> list[DeltaGenerator]:
         """Draw the name of a diagnosis, and return the columns of its row."""
-        ranking = dict(self.assessment.prediction.ranking())
+        prediction = self.assessment.prediction
+        ranking = dict(prediction.ranking())
         probability = two_digits(ranking[code])
-        grid.markdown(f"{mark(code)} **{code}** {diagnosis(code).name} {probability}")
-        return grid.columns(len(GRID_METHODS), wrap=False)
+        name = diagnosis(code).name
+        grid.markdown(f"{mark(code)} **{code}** {name} {probability}")
+        n_methods = len(GRID_METHODS)
+        return grid.columns(n_methods, wrap=False)
 
     def _draw_tile(
         self,
@@ -116,10 +134,16 @@ class MapGrid:
 
     def _draw_large(self, maps: dict[Place, Heatmap], large: Place) -> DeltaGenerator:
         """Draw the large map beside the image; return the place of its checks."""
-        peak = self._peak(maps, large[1])
-        side_by_side(self.assessment.image, maps[large], self.name, peak=peak)
+        _, key = large
+        heat = maps[large]
+        side_by_side(
+            self.assessment.image,
+            heat,
+            self.name,
+            peak=self._peak(maps, key),
+        )
         line = st.empty()
-        trust_line(line, maps[large], None)
+        trust_line(line, heat, None)
         return line
 
     def _draw_trust(

@@ -91,20 +91,37 @@ def _start(points: Sequence[TradeOff], usual: str) -> int:
     return len(points) // 2
 
 
-def _roc(shown: Shown, points: Sequence[TradeOff], point: TradeOff) -> None:
+def _roc(
+    shown: Shown,
+    points: Sequence[TradeOff],
+    point: TradeOff,
+) -> None:
     st.markdown("**ROC curve**")
     operating_points = [other for other in points if other.name != UNNAMED]
     curves = threshold_curves.roc_curves(shown.metrics)
     areas = threshold_curves.areas(shown.metrics)
-    figure = charts.roc_chart(curves, areas, operating_points, point)
+    figure = charts.roc_chart(
+        curves,
+        areas,
+        operating_points,
+        point,
+    )
     chart(figure, key="roc")
 
 
 def _precision_recall(shown: Shown, point: TradeOff) -> None:
     st.markdown("**Precision–recall curve**")
-    curves = threshold_curves.precision_recall(shown.metrics, shown.evaluated)
-    average = threshold_curves.average_precisions(shown.metrics)
-    figure = charts.precision_recall_chart(curves, average, point)
+    metrics = shown.metrics
+    curves = threshold_curves.precision_recall(
+        metrics,
+        shown.evaluated,
+    )
+    average = threshold_curves.average_precisions(metrics)
+    figure = charts.precision_recall_chart(
+        curves,
+        average,
+        point,
+    )
     chart(figure, key="precision-recall")
 
 
@@ -123,15 +140,17 @@ def _reliability(name: str, figure: "Figure") -> None:
 
 def _one_group(shown: Shown) -> None:
     """Draw what is measured without malignant or without benign images."""
-    st.caption(one_group_note(shown.metrics))
-    rows = point_rows(shown.metrics)
+    metrics = shown.metrics
+    st.caption(one_group_note(metrics))
+    rows = point_rows(metrics)
     if rows:
         st.table(rows, hide_index=True)
-    curves = threshold_curves.roc_curves(shown.metrics)
+    curves = threshold_curves.roc_curves(metrics)
     if any(curves.values()):
-        areas = threshold_curves.areas(shown.metrics)
-        chart(charts.roc_chart(curves, areas), key="roc")
-    for name, figure in reliability_charts(shown.metrics):
+        areas = threshold_curves.areas(metrics)
+        figure = charts.roc_chart(curves, areas)
+        chart(figure, key="roc")
+    for name, figure in reliability_charts(metrics):
         _reliability(name, figure)
 
 
