@@ -206,8 +206,7 @@ def measure_app(browser: Browser, sessions: int) -> Measured:
                 map_s = wait_for_map(tab) - began
                 times = f"{decision_s:.2f} s, its saliency map after {map_s:.2f} s"
                 print(f"the first decision is written after {times}")
-            views = tab.get_by_text("same top diagnosis in")
-            views.wait_for()
+            tab.get_by_text("same top diagnosis in").wait_for()
             # The memory that a run of the page needed for itself is returned by then.
             time.sleep(1)
             session_mb = resident_mb(process)

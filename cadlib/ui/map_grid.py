@@ -72,14 +72,14 @@ class MapGrid:
     def _compute_maps(self) -> dict[Place, Heatmap]:
         """Compute the map of each diagnosis by each method, with a progress bar."""
         maps: dict[Place, Heatmap] = {}
-        n_codes = len(self.codes)
-        total = n_codes * len(GRID_METHODS)
+        total = len(self.codes) * len(GRID_METHODS)
         bar = st.empty()
         for code in self.codes:
             for method in GRID_METHODS:
                 done = len(maps)
                 share = done / total
-                bar.progress(share, f"Computing map {done + 1} of {total}")
+                text = f"Computing map {done + 1} of {total}"
+                bar.progress(share, text)
                 heat = heatmap(self.assessment, code, method)
                 maps[code, method.key] = heat
         bar.empty()
@@ -87,18 +87,18 @@ class MapGrid:
 
     def _peak(self, maps: dict[Place, Heatmap], key: str) -> float | None:
         """Return the highest value of a method's maps, None if all are 0."""
-        heats = [maps[code, key] for code in self.codes]
-        highest = max(heat.raw_peak for heat in heats)
+        peaks = [maps[code, key].raw_peak for code in self.codes]
+        highest = max(peaks)
         # A scale from 0 to 0 has no colours.
         return highest or None
 
     def _draw_row(self, grid: DeltaGenerator, code: str) -> list[DeltaGenerator]:
         """Draw the name of a diagnosis, and return the columns of its row."""
-        prediction = self.assessment.prediction
-        ranking = dict(prediction.ranking())
+        ranking = dict(self.assessment.prediction.ranking())
         probability = two_digits(ranking[code])
+        symbol = mark(code)
         name = diagnosis(code).name
-        grid.markdown(f"{mark(code)} **{code}** {name} {probability}")
+        grid.markdown(f"{symbol} **{code}** {name} {probability}")
         n_methods = len(GRID_METHODS)
         return grid.columns(n_methods, wrap=False)
 
