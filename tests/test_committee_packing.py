@@ -1,5 +1,6 @@
 """Packing the networks of a cross-validation as one model."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace as replace_field
 from sklearn.metrics import roc_auc_score
 
 from cadlib.__main__ import main
@@ -19,11 +21,12 @@ from cadlib.images import read_image
 from cadlib.images.turns import TURNS, turned
 from cadlib.metrics.classification import balanced_accuracy
 from cadlib.metrics.network_spread_table import NOT_MEASURED
-from cadlib.model import metrics_file
+from cadlib.model import metrics_file, weights
 from cadlib.model.audit_result import ROLE_IN_FOLDS, role_of
+from cadlib.model.manifest import weights_file
 from cadlib.model.model import Model
 from cadlib.model.out_of_fold import read_out_of_fold
-from cadlib.model.record import CARD_FILE, OUT_OF_FOLD_FILE, SPLIT_FILE
+from cadlib.model.record import CARD_FILE, OUT_OF_FOLD_FILE, SPLIT_FILE, WEIGHTS_FILE
 from cadlib.model.split import part_in_training
 from cadlib.model.verification import verify
 from cadlib.taxonomy import CODES, diagnosis
@@ -100,7 +103,17 @@ def test_the_members_are_in_the_order_of_the_folds(committee, members):
     assert record.input.symmetric
     for member in record.members:
         alone = Model.load(next(path for path in members if path.name == f"fold{member.fold}"))
-        assert alone.record.members == (member,)
+        [original] = alone.record.members
+        assert replace_field(original, weights_sha256=member.weights_sha256) == member
+
+
+def test_the_networks_are_stored_in_half_their_size(committee, models):
+    for fold, member in enumerate(committee.record.members):
+        original = (models / f"fold{fold}" / WEIGHTS_FILE).read_bytes()
+        stored = (committee.folder / weights_file(fold)).read_bytes()
+        assert stored == weights.halve(original)
+        assert len(stored) < 0.6 * len(original)
+        assert hashlib.sha256(stored).hexdigest() == member.weights_sha256
 
 
 def test_the_test_images_are_untouched(committee, models):

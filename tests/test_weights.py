@@ -57,6 +57,48 @@ def test_storing_weights_twice_gives_the_same_bytes():
     )
 
 
+def small() -> weights.State:
+    return {
+        "kernel": random_array(16, 3, 5, 5),
+        "bias": random_array(16),
+        "count": np.array(3),
+    }
+
+
+def test_halved_weights_take_half_the_space():
+    full = weights.pack(small())
+    assert len(weights.halve(full)) < 0.6 * len(full)
+
+
+def test_a_halved_value_changes_by_at_most_one_part_in_2048():
+    state = small()
+    restored = weights.unpack(weights.halve(weights.pack(state)))
+    assert restored["kernel"].dtype == np.float32
+    assert np.allclose(restored["kernel"], state["kernel"], rtol=1 / 2048, atol=1e-7)
+    assert not np.array_equal(restored["kernel"], state["kernel"])
+
+
+def test_halving_leaves_biases_and_counts_exact():
+    state = small()
+    restored = weights.unpack(weights.halve(weights.pack(state)))
+    assert np.array_equal(restored["bias"], state["bias"])
+    assert restored["count"] == 3
+
+
+@pytest.mark.parametrize("state", [small(), large()], ids=["small", "in eight bits"])
+def test_halving_twice_changes_nothing_more(state: weights.State):
+    halved = weights.halve(weights.pack(state))
+    assert weights.halve(halved) == halved
+
+
+@pytest.mark.parametrize("value", [1e5, np.nan, -np.inf])
+def test_a_value_that_float16_cannot_hold_is_refused(value: float):
+    state = small()
+    state["kernel"][0, 0, 0, 0] = value
+    with pytest.raises(ModelInvalid, match="values of kernel up to 65,504"):
+        weights.halve(weights.pack(state))
+
+
 def test_bytes_that_are_no_safetensors_file_are_refused():
     with pytest.raises(ModelInvalid, match="to be a safetensors file"):
         weights.unpack(b"not this")

@@ -3,8 +3,9 @@
 Large networks are stored in eight bits: a matrix or kernel is stored as int8 rows with one float32
 scale each, its largest absolute value over 127, under its name and `NAME.scale` (symmetric
 quantisation by channel: Krishnamoorthi, Quantizing deep convolutional networks for efficient
-inference, arXiv 1806.08342, 2018). Only the file has eight bits: the network computes in float32,
-and its metrics are measured with the stored weights.
+inference, arXiv 1806.08342, 2018). A committee has several networks, and stores their matrices and
+kernels in float16. Only the file has fewer bits: the network computes in float32, and its metrics
+are measured with the stored weights.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from safetensors.numpy import load, save
 
 from cadlib.errors import ModelInvalid
 from cadlib.files.typed_json import one_line
+from cadlib.model.manifest import WEIGHTS_FILE
 
 FULL_PRECISION_BYTES = 25 * 1000 * 1000
 """Networks up to this size are stored in float32."""
@@ -40,8 +42,42 @@ def pack(state: Mapping[str, NDArray[np.generic]]) -> bytes:
             stored[name + SCALE] = scale
         else:
             stored[name] = array
+    return _file(stored)
+
+
+def halve(data: bytes) -> bytes:
+    """Return a weights file with its float32 matrices and kernels in float16.
+
+    Each value keeps 11 significant bits, so it changes by at most one part in 2,048. Smaller ones
+    than 6e-5 keep fewer bits. Raise ModelInvalid for bytes that are no such file, and for values
+    that float16 cannot hold.
+    """
+    stored: State = {}
+    for name, array in load_tensors(data, WEIGHTS_FILE).items():
+        # Biases and the averages of batch normalisation are few and sensitive, so they stay exact.
+        is_matrix = array.ndim > 1 and array.dtype == np.float32
+        stored[name] = _half(name, array) if is_matrix else array
+    return _file(stored)
+
+
+def _half(name: str, array: NDArray[np.generic]) -> NDArray[np.float16]:
+    """Return an array in float16."""
+    # The overflow is an error of ours below.
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        largest = np.finfo(np.float16).max
+        raise ModelInvalid(
+            f"Expected values of {name} up to {largest:,}, but it has larger ones or no numbers. "
+            "Train the network again."
+        )
+    return half
+
+
+def _file(tensors: State) -> bytes:
+    """Return tensors as the bytes of a safetensors file."""
     contiguous: State = {}
-    for name, array in stored.items():
+    for name, array in tensors.items():
         # ascontiguousarray gives a scalar a dimension, which the reshape removes.
         row_major = np.ascontiguousarray(array)
         contiguous[name] = row_major.reshape(array.shape)
@@ -82,7 +118,7 @@ def load_tensors(
 
 def unpack(data: bytes) -> State:
     """Return the state_dict of such a file, in float32; raise ModelInvalid for anything else."""
-    stored = load_tensors(data, "weights.safetensors")
+    stored = load_tensors(data, WEIGHTS_FILE)
     state: State = {}
     for name, array in stored.items():
         # Only quantised rows are int8; their scales are a tensor of their own.
@@ -99,6 +135,8 @@ def unpack(data: bytes) -> State:
             row_scales = scale.reshape(-1, *further_axes)
             quantised = array.astype(np.float32)
             state[name] = quantised * row_scales
+        elif array.dtype == np.float16:
+            state[name] = array.astype(np.float32)
         elif not name.endswith(SCALE):
             state[name] = array
     return state

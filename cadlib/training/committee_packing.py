@@ -22,8 +22,9 @@ from cadlib.evaluation.model_outputs import model_outputs
 from cadlib.metrics.cross_validation import CrossValidation
 from cadlib.metrics.partial_labels import class_numbers
 from cadlib.metrics.summary_schema import EvaluationMetrics
-from cadlib.model import calibration, card, manifest, metrics_file
+from cadlib.model import calibration, card, manifest, metrics_file, weights
 from cadlib.model.committee import Average, Committee, averaged
+from cadlib.model.engine import Engine
 from cadlib.model.golden import golden_json
 from cadlib.model.metrics_file import Metrics
 from cadlib.model.model import Model
@@ -32,8 +33,10 @@ from cadlib.model.record import (
     CARD_FILE,
     GOLDEN_FILE,
     METRICS_FILE,
+    ONNX_FILE,
     OUT_OF_FOLD_FILE,
     SPLIT_FILE,
+    WEIGHTS_FILE,
     Member,
     ModelRecord,
     TrainingFacts,
@@ -53,10 +56,12 @@ _SAME = ("input", "data_licence", "intended_use", "known_limits")
 class Fold:
     """A member, and the images that it was not trained on.
 
+    `model` reads and predicts as the committee does, with `weights`, the bytes of its weights file.
     `view_logits` is (N, V, 8) float32: of each image of `table` in each view.
     """
 
     model: Model
+    weights: bytes
     table: pd.DataFrame
     view_logits: NDArray[np.float32]
 
@@ -84,9 +89,9 @@ def pack_committee(
 
     Raise TrainingFailed for members that do not belong together, and as `packing.write_aside` does.
     """
-    members = [_with_views(Model.load(folder), views) for folder in folders]
+    members = [Model.load(folder) for folder in folders]
     split = _check_members(members)
-    folds = [_read_fold(model, dataset, progress) for model in members]
+    folds = [_read_fold(model, views, dataset, progress) for model in members]
     # In the order of the folds, whatever the order of the folders.
     folds.sort(key=lambda fold: fold.member.fold or 0)
 
@@ -101,15 +106,21 @@ def pack_committee(
     )
 
 
-def _with_views(model: Model, views: Literal[1, 8]) -> Model:
-    """Return a model as it reads images in the committee: in these views, from a symmetric crop."""
+def _in_committee(model: Model, stored: bytes, views: Literal[1, 8]) -> Model:
+    """Return a member as the committee has it: its views, a symmetric crop, the `stored` weights."""
     spec = msgspec.structs.replace(model.record.input, symmetric=True)
+    [member] = model.record.members
+    digest = manifest.file_facts(stored).sha256
+    halved = msgspec.structs.replace(member, weights_sha256=digest)
     record = msgspec.structs.replace(
         model.record,
         input=spec,
         views=views,
+        members=(halved,),
     )
-    committee = Committee(model.committee.members, views)
+    graph = (model.folder / ONNX_FILE).read_bytes()
+    network = Engine(graph, weights.unpack(stored))
+    committee = Committee([network], views)
     return Model(record, committee, model.folder)
 
 
@@ -204,14 +215,23 @@ def _images(split: Path, part: str) -> set[str]:
     return set(rows["image"][rows["split"] == part])
 
 
-def _read_fold(model: Model, dataset: Dataset, progress: Progress) -> Fold:
+def _read_fold(
+    model: Model,
+    views: Literal[1, 8],
+    dataset: Dataset,
+    progress: Progress,
+) -> Fold:
     """Run a member on the images that it was not trained on."""
+    # Five networks in float32 would be a large download. They predict with the halved weights
+    # here already, so that calibration and metrics are of what is stored.
+    stored = weights.halve((model.folder / WEIGHTS_FILE).read_bytes())
+    member = _in_committee(model, stored, views)
     rows = read_split(model.folder / SPLIT_FILE)
     table = select(dataset.table, rows[rows["split"] == "validation"])
-    [member] = model.record.members
+    [facts] = member.record.members
     # An unreadable image raises: calibration must be on all of them.
-    outputs = model_outputs(model, table, named(progress, f"fold {member.fold}"))
-    return Fold(model, table, outputs.view_logits)
+    outputs = model_outputs(member, table, named(progress, f"fold {facts.fold}"))
+    return Fold(member, stored, table, outputs.view_logits)
 
 
 def _write(
@@ -341,10 +361,9 @@ def _network_files(folds: Sequence[Fold]) -> dict[str, bytes]:
     """Return weights and graph of each member under their names in the committee's folder."""
     files: dict[str, bytes] = {}
     for number, fold in enumerate(folds):
-        for name_of in (manifest.weights_file, manifest.onnx_file):
-            source = fold.model.folder / name_of(0)
-            name = name_of(number)
-            files[name] = source.read_bytes()
+        graph = fold.model.folder / ONNX_FILE
+        files[manifest.weights_file(number)] = fold.weights
+        files[manifest.onnx_file(number)] = graph.read_bytes()
     return files
 
 
