@@ -18,7 +18,7 @@ RUN   := $(VENV)/bin/python -m
 
 CHROMIUM_NAMES := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: help app test coverage lint docs env chromium strace key
+.PHONY: help app test coverage lint docs env chromium strace postgresql key
 .DELETE_ON_ERROR:
 
 help:
@@ -33,10 +33,10 @@ help:
 app: env
 	@MALLOC_ARENA_MAX=2 $(RUN) streamlit run app.py --server.port $(PORT)
 
-test: env chromium strace
+test: env chromium strace postgresql
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-coverage: env chromium strace
+coverage: env chromium strace postgresql
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: env
@@ -83,6 +83,18 @@ strace:
 	else \
 	  echo 'No strace found, so no test can watch connections and files. On Debian or Ubuntu:'; \
 	  echo '  sudo apt-get install strace'; \
+	  [ -z "$$CI" ]; \
+	fi
+
+# Tests of the case store start a server of their own. Debian keeps its programs off the path.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && exit 0; command -v initdb >/dev/null 2>&1 && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo 'Installing PostgreSQL for the tests of the case store.'; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends postgresql; \
+	else \
+	  echo 'No PostgreSQL found, so the case store is tested on SQLite alone. On Debian or Ubuntu:'; \
+	  echo '  sudo apt-get install postgresql'; \
 	  [ -z "$$CI" ]; \
 	fi
 

@@ -12,6 +12,10 @@
     ├── SubsetInvalid     this named selection of images cannot be used or saved
     ├── VerdictsInvalid   the verdicts of readers on suspects cannot be read or saved
     ├── TrainingFailed    a run could not start or continue; no model was written
+    ├── CaseRejected      a patient, a reading or other details cannot be stored as entered
+    ├── CaseMissing       the store has no such patient, lesion or image, or not any more
+    ├── CaseChanged       somebody else corrected a case that is being corrected
+    ├── CaseStoreFailed   the database or the place of images cannot be used; nothing was saved
     ├── RunInvalid        this folder holds no training run whose curves can be read
     └── DownloadFailed    a file could not be fetched or is wrong; no partial file has its name
 
@@ -69,6 +73,22 @@ class TrainingFailed(CadError):
 
 class RunInvalid(CadError):
     """A folder of runs, or the curves of a run, cannot be read."""
+
+
+class CaseRejected(CadError):
+    """Details of a case are out of range or contradict what is stored."""
+
+
+class CaseMissing(CadError):
+    """The store has no patient, lesion, visit or image with this id."""
+
+
+class CaseChanged(CadError):
+    """Somebody else changed a case between its display and its correction."""
+
+
+class CaseStoreFailed(CadError):
+    """The database or the place of images cannot be used; nothing was saved."""
 
 
 class DownloadFailed(CadError):

@@ -74,7 +74,9 @@ def run_installed(
 
 
 def test_requirement_files_list_the_dependencies_of_the_package() -> None:
-    full = set(PROJECT["dependencies"]) | set(EXTRAS["explain"]) | set(EXTRAS["dicom"])
+    full = set(PROJECT["dependencies"])
+    for extra in ("explain", "dicom", "postgresql"):
+        full |= set(EXTRAS[extra])
     assert requirements("requirements.txt") == full
     assert requirements("requirements-train.txt") == without_own(EXTRAS["train"])
     assert requirements("requirements-dev.txt") == without_own(EXTRAS["dev"])

@@ -107,7 +107,7 @@ def pack_committee(
 
 
 def _in_committee(model: Model, stored: bytes, views: Literal[1, 8]) -> Model:
-    """Return a member as the committee has it: its views, a symmetric crop, the `stored` weights."""
+    """Return a member as the committee has it, with the `stored` weights."""
     spec = msgspec.structs.replace(model.record.input, symmetric=True)
     [member] = model.record.members
     digest = manifest.file_facts(stored).sha256
@@ -223,7 +223,7 @@ def _read_fold(
 ) -> Fold:
     """Run a member on the images that it was not trained on."""
     # Five networks in float32 would be a large download. They predict with the halved weights
-    # here already, so that calibration and metrics are of what is stored.
+    # here already, so that calibration and metrics match the stored files.
     stored = weights.halve((model.folder / WEIGHTS_FILE).read_bytes())
     member = _in_committee(model, stored, views)
     rows = read_split(model.folder / SPLIT_FILE)

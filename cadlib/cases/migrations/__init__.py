@@ -1,0 +1,1 @@
+"""Changes the tables of the case store from version to version."""

@@ -1,0 +1,1 @@
+"""Has one file for each version of the schema."""

@@ -1,0 +1,274 @@
+"""Reads what the store has, as of now."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, func, select
+
+from cadlib.cases import schema
+from cadlib.cases.records import (
+    BodyPlace,
+    Lesion,
+    LesionDetails,
+    Outcome,
+    OutcomeDetails,
+    Patient,
+    PatientDetails,
+    Reading,
+    ReadingDetails,
+    StoredAssessment,
+    StoredImage,
+    Visit,
+    VisitDetails,
+)
+from cadlib.errors import CaseMissing
+
+Row = Mapping[str, Any]
+
+
+def patients(connection: Connection) -> list[Patient]:
+    """Return all patients, by pseudonym."""
+    query = _latest(schema.patient_versions, "patient_id")
+    table = schema.patient_versions
+    rows = _rows(connection, query.order_by(table.c.pseudonym))
+    return [patient_of_row(row) for row in rows]
+
+
+def patient(connection: Connection, patient_id: str) -> Patient:
+    """Return a patient; raise CaseMissing if there is none with this id."""
+    table = schema.patient_versions
+    query = _latest(table, "patient_id").where(table.c.patient_id == patient_id)
+    return patient_of_row(_one(connection, query, "patient"))
+
+
+def patient_by_pseudonym(connection: Connection, pseudonym: str) -> Patient | None:
+    """Return the patient who has, or had, a pseudonym; None if there is none."""
+    table = schema.pseudonyms
+    query = select(table.c.patient_id).where(table.c.pseudonym == pseudonym)
+    patient_id = connection.execute(query).scalar_one_or_none()
+    # A page asks while somebody types, so no such patient is no error.
+    if patient_id is None:
+        return None
+    return patient(connection, patient_id)
+
+
+def lesions(connection: Connection, patient_id: str) -> list[Lesion]:
+    """Return the lesions of a patient, by label."""
+    query = _lesions().where(schema.lesions.c.patient_id == patient_id)
+    rows = _rows(connection, query.order_by(schema.lesion_versions.c.label))
+    return [lesion_of_row(row) for row in rows]
+
+
+def lesion(connection: Connection, lesion_id: str) -> Lesion:
+    """Return a lesion; raise CaseMissing if there is none with this id."""
+    query = _lesions().where(schema.lesions.c.id == lesion_id)
+    return lesion_of_row(_one(connection, query, "lesion"))
+
+
+def visits(connection: Connection, patient_id: str) -> list[Visit]:
+    """Return the visits of a patient, the earliest first."""
+    query = _visits().where(schema.visits.c.patient_id == patient_id)
+    rows = _rows(connection, query.order_by(schema.visit_versions.c.day))
+    return [visit_of_row(row) for row in rows]
+
+
+def visit(connection: Connection, visit_id: str) -> Visit:
+    """Return a visit; raise CaseMissing if there is none with this id."""
+    query = _visits().where(schema.visits.c.id == visit_id)
+    return visit_of_row(_one(connection, query, "visit"))
+
+
+def images(connection: Connection, lesion_id: str) -> list[StoredImage]:
+    """Return the images of a lesion, in the order in which they were added."""
+    query = _images().where(schema.image_places.c.lesion_id == lesion_id)
+    rows = _rows(connection, query.order_by(schema.images.c.entry))
+    return [image_of_row(row) for row in rows]
+
+
+def image(connection: Connection, image_id: str) -> StoredImage:
+    """Return an image; raise CaseMissing if there is none with this id."""
+    query = _images().where(schema.images.c.id == image_id)
+    return image_of_row(_one(connection, query, "image"))
+
+
+def assessments(connection: Connection, image_id: str) -> list[StoredAssessment]:
+    """Return the assessments of an image, the earliest first."""
+    table = schema.assessments
+    query = select(table).where(table.c.image_id == image_id).order_by(table.c.entry)
+    return [assessment_of_row(row) for row in _rows(connection, query)]
+
+
+def readings(connection: Connection, image_id: str) -> list[Reading]:
+    """Return the readings of an image, the earliest first."""
+    table = schema.readings
+    query = select(table).where(table.c.image_id == image_id).order_by(table.c.entry)
+    return [reading_of_row(row) for row in _rows(connection, query)]
+
+
+def outcomes(connection: Connection, lesion_id: str) -> list[Outcome]:
+    """Return the outcomes of a lesion, the earliest first; the last one counts."""
+    table = schema.outcomes
+    query = select(table).where(table.c.lesion_id == lesion_id).order_by(table.c.entry)
+    return [outcome_of_row(row) for row in _rows(connection, query)]
+
+
+def state(connection: Connection, image_id: str) -> str:
+    """Return the state of an image in the work list."""
+    table = schema.states
+    query = _latest(table, "image_id").where(table.c.image_id == image_id)
+    return str(_one(connection, query, "image")["state"])
+
+
+def _latest(table: Table, key: str) -> Select[Any]:
+    """Return a query for the latest version of each thing of a table; `key` is its id."""
+    # Entries are numbered in the order of writing, so the highest is the latest.
+    newer = table.alias()
+    is_of_same = newer.c[key] == table.c[key]
+    last = select(func.max(newer.c.entry)).where(is_of_same).scalar_subquery()
+    return select(table).where(table.c.entry == last)
+
+
+def _lesions() -> Select[Any]:
+    versions = schema.lesion_versions
+    query = _latest(versions, "lesion_id").add_columns(schema.lesions.c.patient_id)
+    return query.join(schema.lesions, schema.lesions.c.id == versions.c.lesion_id)
+
+
+def _visits() -> Select[Any]:
+    versions = schema.visit_versions
+    query = _latest(versions, "visit_id").add_columns(schema.visits.c.patient_id)
+    return query.join(schema.visits, schema.visits.c.id == versions.c.visit_id)
+
+
+def _images() -> Select[Any]:
+    """Return a query for images with their latest places; the time is that of the image."""
+    places = schema.image_places
+    table = schema.images
+    about = [column for column in table.c if column.name not in ("id", "entry")]
+    of_place = [column for column in places.c if column.name != "recorded_at"]
+    query = _latest(places, "image_id").join(table, table.c.id == places.c.image_id)
+    return query.with_only_columns(*of_place, *about)
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in connection.execute(query)]
+
+
+def _one(connection: Connection, query: Select[Any], what: str) -> Row:
+    """Return the only row of a query; raise CaseMissing if it has none."""
+    rows = _rows(connection, query)
+    if not rows:
+        raise CaseMissing(
+            f"Expected the {what} to be in the store, but it is not. It may have been erased. "
+            "Open the list again."
+        )
+    [row] = rows
+    return row
+
+
+def patient_of_row(row: Row) -> Patient:
+    """Return the patient of a row of `patient_versions`."""
+    details = PatientDetails(
+        pseudonym=row["pseudonym"],
+        sex=row["sex"],
+        birth_year=row["birth_year"],
+        note=row["note"],
+    )
+    return Patient(row["patient_id"], row["entry"], row["recorded_at"], details)
+
+
+def lesion_of_row(row: Row) -> Lesion:
+    """Return the lesion of a row of `lesion_versions` with its patient."""
+    place = None
+    if row["body_view"] is not None:
+        place = BodyPlace(row["body_view"], row["body_x"], row["body_y"])
+    details = LesionDetails(
+        label=row["label"],
+        site=row["site"],
+        place=place,
+        note=row["note"],
+    )
+    return Lesion(
+        id=row["lesion_id"],
+        patient_id=row["patient_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        details=details,
+    )
+
+
+def visit_of_row(row: Row) -> Visit:
+    """Return the visit of a row of `visit_versions` with its patient."""
+    return Visit(
+        id=row["visit_id"],
+        patient_id=row["patient_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        details=VisitDetails(row["day"], row["note"]),
+    )
+
+
+def image_of_row(row: Row) -> StoredImage:
+    """Return the image of a row of `images` with its place."""
+    return StoredImage(
+        id=row["image_id"],
+        lesion_id=row["lesion_id"],
+        visit_id=row["visit_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        sha256=row["sha256"],
+        source_sha256=row["source_sha256"],
+        source_format=row["source_format"],
+        width_px=row["width_px"],
+        height_px=row["height_px"],
+        file_px=(row["file_width_px"], row["file_height_px"]),
+        red_blue_swapped=row["red_blue_swapped"],
+        notes=tuple(json.loads(row["notes"])),
+    )
+
+
+def assessment_of_row(row: Row) -> StoredAssessment:
+    """Return the assessment of a row of `assessments`."""
+    values = dict(row)
+    values["content"] = json.loads(values["content"])
+    return StoredAssessment(**values)
+
+
+def reading_of_row(row: Row) -> Reading:
+    """Return the reading of a row of `readings`."""
+    details = ReadingDetails(
+        stage=row["stage"],
+        diagnosis=row["diagnosis"],
+        management=row["management"],
+        confidence=row["confidence"],
+        response=row["response"],
+        reason=row["reason"],
+    )
+    return Reading(
+        id=row["id"],
+        image_id=row["image_id"],
+        assessment_id=row["assessment_id"],
+        reader_id=row["reader_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        details=details,
+    )
+
+
+def outcome_of_row(row: Row) -> Outcome:
+    """Return the outcome of a row of `outcomes`."""
+    details = OutcomeDetails(
+        malignant=row["malignant"],
+        source=row["source"],
+        diagnosis=row["diagnosis"],
+        day=row["day"],
+        note=row["note"],
+    )
+    return Outcome(
+        id=row["id"],
+        lesion_id=row["lesion_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        details=details,
+    )
