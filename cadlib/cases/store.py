@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from sqlalchemy import Connection, Engine
 
@@ -23,11 +24,11 @@ class CaseStore:
     Any number of threads and processes may use a store at once.
 
     ```python
-    store = CaseStore.open()
-    with store.write("local") as cases:
-        patient = cases.add_patient(PatientDetails("P-0001"))
-    with store.read() as connection:
-        found = queries.patients(connection)
+    with CaseStore.open() as store:
+        with store.write("local") as cases:
+            patient = cases.add_patient(PatientDetails("P-0001"))
+        with store.read() as connection:
+            patients = queries.patients(connection)
     ```
     """
 
@@ -36,7 +37,7 @@ class CaseStore:
         self.images = images
 
     @classmethod
-    def open(cls, url: str | None = None, images: str | None = None) -> "CaseStore":
+    def open(cls, url: str | None = None, images: str | None = None) -> Self:
         """Open the store at a database URL and an address of images, and upgrade its tables.
 
         The defaults are CADLIB_DATABASE and CADLIB_CASE_IMAGES, or a SQLite file and a folder in
@@ -56,6 +57,12 @@ class CaseStore:
     def close(self) -> None:
         """Close the connections to the database."""
         self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     @contextmanager
     def write(self, actor: str = LOCAL_READER) -> Iterator[CaseWriter]:

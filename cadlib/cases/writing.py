@@ -368,7 +368,10 @@ class CaseWriter:
         # The first column is the id.
         about = subject or str(next(iter(values.values())))
         number = audit_log.head(self._connection).number + 1
-        row: dict[str, Any] = {**values, "entry": number, "recorded_at": audit_log.now()}
+        # All columns, as a query returns them: the hash is of these.
+        row: dict[str, Any] = dict.fromkeys(table.columns.keys())
+        row |= values
+        row |= {"entry": number, "recorded_at": audit_log.now()}
         # A row that is changed later no longer has this hash.
         details = {**(facts or {}), "row_sha256": digest(row)}
         audit_log.append(self._connection, self.actor, action, table.name, about, details)

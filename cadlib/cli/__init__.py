@@ -38,9 +38,48 @@ _MODEL_ACTIONS = (
     ),
 )
 
+_CASES_ACTIONS = (
+    Entry(
+        "verify",
+        "Actions",
+        "Prove that no case was changed past the audit log, or name the first bad entry.",
+        "cadlib.cli.cases:VerifyCases",
+    ),
+    Entry(
+        "backup",
+        "Actions",
+        "Write all cases and images into one file.",
+        "cadlib.cli.cases:BackUp",
+    ),
+    Entry(
+        "restore",
+        "Actions",
+        "Restore a backup into an empty store.",
+        "cadlib.cli.cases:Restore",
+    ),
+    Entry(
+        "erase",
+        "Actions",
+        "Delete a patient with all rows and images.",
+        "cadlib.cli.cases:Erase",
+    ),
+    Entry(
+        "prune-log",
+        "Actions",
+        "Remove old entries of the audit log; the cases stay.",
+        "cadlib.cli.cases:PruneLog",
+    ),
+)
+
 COMMANDS = (
     Entry("app", "Diagnose", "Start the app in a browser.", "cadlib.cli.app:App"),
     Entry("predict", "Diagnose", "Diagnose images.", "cadlib.cli.predict:Predict"),
+    Entry(
+        "cases",
+        "Diagnose",
+        "Verify, back up, restore or erase stored cases.",
+        actions=_CASES_ACTIONS,
+    ),
     Entry(
         "build",
         "Train",
