@@ -43,6 +43,7 @@ _TABLES: tuple[tuple[Table, str, str], ...] = (
     (schema.readings, "image_id", "images"),
     (schema.assessments, "image_id", "images"),
     (schema.states, "image_id", "images"),
+    (schema.failed_assessments, "image_id", "images"),
     (schema.image_places, "image_id", "images"),
     # Former places of images that were moved away.
     (schema.image_places, "lesion_id", "lesions"),

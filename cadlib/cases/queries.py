@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, Table, func, select
 from cadlib.cases import schema
 from cadlib.cases.records import (
     BodyPlace,
+    FailedFile,
     Lesion,
     LesionDetails,
     Outcome,
@@ -111,6 +112,13 @@ def outcomes(connection: Connection, lesion_id: str) -> list[Outcome]:
     table = schema.outcomes
     query = select(table).where(table.c.lesion_id == lesion_id).order_by(table.c.entry)
     return [outcome_of_row(row) for row in _rows(connection, query)]
+
+
+def failed_files(connection: Connection) -> list[FailedFile]:
+    """Return the files that could not be read, the latest first."""
+    table = schema.failed_files
+    query = select(table).order_by(table.c.entry.desc())
+    return [FailedFile(**row) for row in _rows(connection, query)]
 
 
 def state(connection: Connection, image_id: str) -> str:

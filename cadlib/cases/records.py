@@ -278,6 +278,17 @@ class Outcome:
     details: OutcomeDetails
 
 
+@dataclass(frozen=True)
+class FailedFile:
+    """A dropped file that could not be read, and why."""
+
+    id: str
+    entry: int
+    recorded_at: datetime
+    file_name: str
+    reason: str
+
+
 def _check_name(what: str, text: str) -> None:
     """Raise CaseRejected for a name that is empty, long, or not one line of printed characters."""
     is_trimmed = text == text.strip()

@@ -296,6 +296,26 @@ states = Table(
     _words("state"),
 )
 
+failed_files = Table(
+    # Files that were dropped and could not be read. They belong to no patient.
+    "failed_files",
+    metadata,
+    _id(primary_key=True),
+    *_recorded(),
+    _words("file_name", NAME),
+    Column("reason", Text, nullable=False),
+)
+
+failed_assessments = Table(
+    # Images that a model could not assess.
+    "failed_assessments",
+    metadata,
+    _id("images", primary_key=True),
+    *_recorded(primary_key=True),
+    _words("model_id", NAME),
+    Column("reason", Text, nullable=False),
+)
+
 files_to_remove = Table(
     # Images whose rows are deleted and whose files are not yet.
     "files_to_remove",

@@ -30,6 +30,7 @@ from cadlib.cases.records import (
     Visit,
     VisitDetails,
 )
+from cadlib.cases.schema import NAME
 from cadlib.cases.stored_file import StoredFile
 from cadlib.errors import CaseChanged, CaseRejected
 from cadlib.model.record import ModelRecord
@@ -41,7 +42,7 @@ class CaseWriter:
     """Writes to the store in the transaction of `CaseStore.write`, in the name of `actor`."""
 
     def __init__(self, connection: Connection, images: ImageStore, actor: str) -> None:
-        self._connection = connection
+        self.connection = connection
         self._images = images
         self.actor = actor
 
@@ -58,7 +59,7 @@ class CaseWriter:
 
     def correct_patient(self, patient: Patient, details: PatientDetails) -> Patient:
         """Replace the details of a patient; raise CaseChanged if somebody else did meanwhile."""
-        current = queries.patient(self._connection, patient.id)
+        current = queries.patient(self.connection, patient.id)
         _check_unchanged("patient", patient.entry, current.entry)
         return self._add_patient_version(patient.id, "correct patient", details)
 
@@ -87,7 +88,7 @@ class CaseWriter:
         table = schema.pseudonyms
         query = select(table.c.patient_id).where(table.c.pseudonym == pseudonym)
         # Former names count too: an old letter with one must lead to one patient.
-        owner = self._connection.execute(query).scalar_one_or_none()
+        owner = self.connection.execute(query).scalar_one_or_none()
         if owner is None:
             values = {"pseudonym": pseudonym, "patient_id": patient_id}
             self._insert(table, "use pseudonym", values, subject=patient_id)
@@ -106,7 +107,7 @@ class CaseWriter:
 
     def correct_lesion(self, lesion: Lesion, details: LesionDetails) -> Lesion:
         """Replace the details of a lesion; raise CaseChanged if somebody else did meanwhile."""
-        current = queries.lesion(self._connection, lesion.id)
+        current = queries.lesion(self.connection, lesion.id)
         _check_unchanged("lesion", lesion.entry, current.entry)
         return self._add_lesion_version(lesion.id, lesion.patient_id, "correct lesion", details)
 
@@ -142,7 +143,7 @@ class CaseWriter:
 
     def correct_visit(self, visit: Visit, details: VisitDetails) -> Visit:
         """Replace the details of a visit; raise CaseChanged if somebody else did meanwhile."""
-        current = queries.visit(self._connection, visit.id)
+        current = queries.visit(self.connection, visit.id)
         _check_unchanged("visit", visit.entry, current.entry)
         return self._add_visit_version(visit.id, visit.patient_id, "correct visit", details)
 
@@ -195,7 +196,7 @@ class CaseWriter:
         """Write the file of an image again if another patient's erasure has removed it."""
         table = schema.files_to_remove
         # An erasure removes the file of a row in this table once no image needs it.
-        self._connection.execute(table.delete().where(table.c.sha256 == file.sha256))
+        self.connection.execute(table.delete().where(table.c.sha256 == file.sha256))
         self._images.write(file.data)
 
     def move_image(self, image: StoredImage, lesion: Lesion, visit: Visit) -> StoredImage:
@@ -204,7 +205,7 @@ class CaseWriter:
         Raise CaseChanged if somebody else did meanwhile, and CaseRejected for a visit of another
         patient.
         """
-        current = queries.image(self._connection, image.id)
+        current = queries.image(self.connection, image.id)
         _check_unchanged("image", image.entry, current.entry)
         place = self._place_image(image.id, "move image", lesion, visit)
         return replace(
@@ -314,7 +315,7 @@ class CaseWriter:
             )
         if details.stage == "after":
             return
-        for reading in queries.readings(self._connection, image.id):
+        for reading in queries.readings(self.connection, image.id):
             if reading.reader_id == self.actor and reading.details.stage == "after":
                 raise CaseRejected(
                     "Expected a reading before the result, but this reader has seen it. "
@@ -348,9 +349,19 @@ class CaseWriter:
         values = {"image_id": image.id, "state": state}
         self._insert(schema.states, "set state", values)
 
+    def add_failed_file(self, file_name: str, reason: str) -> None:
+        """Record that a file could not be read, and why."""
+        values = {"id": _new_id(), "file_name": file_name[:NAME], "reason": reason}
+        self._insert(schema.failed_files, "reject file", values)
+
+    def add_failed_assessment(self, image: StoredImage, model_id: str, reason: str) -> None:
+        """Record that a model could not assess an image, and why."""
+        values = {"image_id": image.id, "model_id": model_id, "reason": reason}
+        self._insert(schema.failed_assessments, "fail to assess", values)
+
     def log(self, action: str, kind: str, subject: str | None, **facts: Any) -> None:
         """Record what changes no row, such as a view of a case or an export."""
-        audit_log.append(self._connection, self.actor, action, kind, subject, facts)
+        audit_log.append(self.connection, self.actor, action, kind, subject, facts)
 
     def _insert(
         self,
@@ -367,15 +378,15 @@ class CaseWriter:
         """
         # The first column is the id.
         about = subject or str(next(iter(values.values())))
-        number = audit_log.head(self._connection).number + 1
+        number = audit_log.head(self.connection).number + 1
         # All columns, as a query returns them: the hash is of these.
         row: dict[str, Any] = dict.fromkeys(table.columns.keys())
         row |= values
         row |= {"entry": number, "recorded_at": audit_log.now()}
         # A row that is changed later no longer has this hash.
         details = {**(facts or {}), "row_sha256": digest(row)}
-        audit_log.append(self._connection, self.actor, action, table.name, about, details)
-        self._connection.execute(insert(table).values(row))
+        audit_log.append(self.connection, self.actor, action, table.name, about, details)
+        self.connection.execute(insert(table).values(row))
         return row
 
 
