@@ -10,6 +10,7 @@
     ├── ClinicInvalid     the settings of a clinic cannot be used or stored
     ├── DatasetInvalid    these images and tables hold nothing usable
     ├── SubsetInvalid     this named selection of images cannot be used or saved
+    ├── StudyInvalid      these readings are not a study that can be analysed or written
     ├── VerdictsInvalid   the verdicts of readers on suspects cannot be read or saved
     ├── TrainingFailed    a run could not start or continue; no model was written
     ├── CaseRejected      a patient, a reading or other details cannot be stored as entered
@@ -65,6 +66,10 @@ class SubsetInvalid(CadError):
 
 class VerdictsInvalid(CadError):
     """A verdict on a finding is not allowed, or the file of verdicts cannot be used or written."""
+
+
+class StudyInvalid(CadError):
+    """Readings of a study are incomplete, repeated or contradictory, or their file is."""
 
 
 class TrainingFailed(CadError):
