@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,24 @@ class StudyReadings:
         object.__setattr__(self, "malignant", malignant)
         object.__setattr__(self, "score", score)
         self._check_repeats()
+
+    @classmethod
+    def of_lists(
+        cls,
+        reader: Sequence[str],
+        case: Sequence[str],
+        modality: Sequence[str],
+        malignant: Sequence[bool],
+        score: Sequence[float],
+    ) -> Self:
+        """Return the readings of five lists of the same length."""
+        return cls(
+            reader=np.array(reader, np.str_),
+            case=np.array(case, np.str_),
+            modality=np.array(modality, np.str_),
+            malignant=np.array(malignant, np.bool_),
+            score=np.array(score, np.float64),
+        )
 
     def _check_repeats(self) -> None:
         columns = zip(self.reader, self.case, self.modality, strict=True)
