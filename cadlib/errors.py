@@ -17,6 +17,7 @@
     ├── CaseMissing       the store has no such patient, lesion or image, or not any more
     ├── CaseChanged       somebody else corrected a case that is being corrected
     ├── CaseStoreFailed   the database or the place of images cannot be used; nothing was saved
+    ├── ReportRejected    a report cannot be written from these details
     ├── RunInvalid        this folder holds no training run whose curves can be read
     └── DownloadFailed    a file could not be fetched or is wrong; no partial file has its name
 
@@ -94,6 +95,10 @@ class CaseChanged(CadError):
 
 class CaseStoreFailed(CadError):
     """The database or the place of images cannot be used; nothing was saved."""
+
+
+class ReportRejected(CadError):
+    """Details of a report are out of range, or belong to another image or model."""
 
 
 class DownloadFailed(CadError):
