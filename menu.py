@@ -13,6 +13,7 @@ st.navigation(
         # The first page answers at "/"; the second entry gives it an address of its own, /diagnose.
         st.Page("pages/diagnose.py", title="Diagnose", url_path="home", default=True),
         st.Page("pages/diagnose.py", title="Diagnose", url_path="diagnose", visibility="hidden"),
+        st.Page("pages/work_list.py", title="Work list"),
         st.Page("pages/saliency.py", title="Saliency"),
         st.Page("pages/dataset.py", title="Data set"),
         st.Page("pages/performance.py", title="Performance"),

@@ -14,8 +14,8 @@ EMPTY = """
 
 JPEG, PNG, TIFF, BMP, WebP or DICOM. The result shows the ranked diagnoses, the malignant
 probability with the model's referral threshold, and a saliency map for each diagnosis. Images are
-not written to disk. They are removed from memory when you remove them here, or within a
-minute after this tab is closed.
+not written to disk unless you store the case. They are removed from memory when you remove them
+here, or within a minute after this tab is closed.
 """
 
 
@@ -112,6 +112,8 @@ def show(case: ui.Case) -> None:
         st.error(f"{name}: {reason}", icon=":material/broken_image:")
     elif not ui.withheld(case.assessment, case.name):
         result(case)
+        ui.readings(case)
+    ui.storing(case)
     ui.downloads(cases, case)
 
 

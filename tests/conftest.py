@@ -119,6 +119,14 @@ def subsets_folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def cases_folder(tmp_path, monkeypatch) -> Path:
+    """Return where a test's cases are stored, which is never the user's own."""
+    monkeypatch.setenv("CADLIB_DATABASE", f"sqlite:///{tmp_path / 'cases.sqlite'}")
+    monkeypatch.setenv("CADLIB_CASE_IMAGES", str(tmp_path / "case images"))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
 def verdicts_folder(tmp_path, monkeypatch) -> Path:
     """Return where a test's verdicts are kept, which are never the user's own."""
     path = tmp_path / "verdicts"

@@ -11,7 +11,7 @@ import pytest
 from cadlib.taxonomy import CODES
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("diagnose", "saliency", "dataset", "performance", "training")
+PAGES = ("diagnose", "work_list", "saliency", "dataset", "performance", "training")
 MAX_PAGE_LINES = 150
 
 WITHOUT_TORCH = (

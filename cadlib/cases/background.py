@@ -71,6 +71,7 @@ def _assess(store: CaseStore, model: Model, operating_point: str, image_id: str)
         except CaseMissing:
             # Its patient was erased meanwhile.
             return False
+    # Outside any transaction: it takes longer than writers may wait.
     try:
         picture = store.lesion_image(image)
         assessment = assess(model, picture, operating_point, with_heatmap=False)
@@ -82,5 +83,6 @@ def _assess(store: CaseStore, model: Model, operating_point: str, image_id: str)
         with store.write(ACTOR) as cases:
             cases.add_assessment(image, assessment, model.record)
     except CaseMissing:
+        # Erased while the model ran.
         return False
     return True

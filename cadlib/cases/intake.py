@@ -63,6 +63,7 @@ def take_in(
                 cases.add_failed_file(name, str(error))
             failed.append(name)
         else:
+            # Encoded before the transaction, in which others wait.
             file = store.store_file(image)
             with store.write(actor) as cases:
                 pseudonym = _free_pseudonym(cases.connection, name)

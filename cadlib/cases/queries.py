@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, Table, func, select
 from cadlib.cases import schema
 from cadlib.cases.records import (
     BodyPlace,
+    CaseFile,
     FailedFile,
     Lesion,
     LesionDetails,
@@ -112,6 +113,22 @@ def outcomes(connection: Connection, lesion_id: str) -> list[Outcome]:
     table = schema.outcomes
     query = select(table).where(table.c.lesion_id == lesion_id).order_by(table.c.entry)
     return [outcome_of_row(row) for row in _rows(connection, query)]
+
+
+def case_file(connection: Connection, image_id: str) -> CaseFile:
+    """Return everything that is stored about an image; raise CaseMissing if it is not there."""
+    of_image = image(connection, image_id)
+    of_lesion = lesion(connection, of_image.lesion_id)
+    return CaseFile(
+        patient=patient(connection, of_lesion.patient_id),
+        lesion=of_lesion,
+        visit=visit(connection, of_image.visit_id),
+        image=of_image,
+        state=state(connection, image_id),
+        assessments=tuple(assessments(connection, image_id)),
+        readings=tuple(readings(connection, image_id)),
+        outcomes=tuple(outcomes(connection, of_lesion.id)),
+    )
 
 
 def failed_files(connection: Connection) -> list[FailedFile]:

@@ -18,6 +18,8 @@ BODY_VIEWS = ("front", "back")
 STAGES = ("before", "after")
 """Whether a reader had seen the model's result."""
 MANAGEMENTS = ("no further action", "monitor", "biopsy", "excision", "refer")
+REMOVALS = ("biopsy", "excision")
+"""The managements after which histology is expected."""
 RESPONSES = ("agrees", "changes", "overrides")
 """What a reader does with the result: agrees, changes the first reading, or decides against it."""
 OTHER = "UNK"
@@ -276,6 +278,20 @@ class Outcome:
     entry: int
     recorded_at: datetime
     details: OutcomeDetails
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """Everything that is stored about an image, the earliest of each kind first."""
+
+    patient: Patient
+    lesion: Lesion
+    visit: Visit
+    image: StoredImage
+    state: str
+    assessments: tuple[StoredAssessment, ...]
+    readings: tuple[Reading, ...]
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True)

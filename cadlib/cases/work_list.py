@@ -113,6 +113,7 @@ class _Rows:
             self.states.c.state,
             self.assessments.c.id.label("assessment_id"),
         ]
+        # All of them are empty for an image that waits.
         columns += [self.assessments.c[field] for field in _ASSESSED]
         return select(*columns).select_from(self._joined())
 

@@ -27,6 +27,12 @@
     runs             the training runs that a page can show
     suspects         the data review
     worklist         a list of findings with verdicts
+    case_store       the store of cases, opened when a reader needs it
+    storing          the choice whether a case is stored
+    readings         the readings and outcomes of a stored case
+    background       dropped files stored and assessed in the background
+    stored_list      the work list of stored images
+    work_table       its rows, which keys control
     metrics_source   the model and the images whose results are shown; evaluation in the background
     headline         the first metrics of a model as tiles
     threshold        the referral threshold as a slider
@@ -71,6 +77,7 @@ from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
 from cadlib.ui.quality import about_the_kind, quality, withheld
+from cadlib.ui.readings import readings
 from cadlib.ui.report import report
 from cadlib.ui.robustness import robustness, unseen_archives
 from cadlib.ui.runs import about_the_run, run_folders, run_reading, run_row, setting
@@ -86,6 +93,8 @@ from cadlib.ui.session import (
     take,
     upload_key,
 )
+from cadlib.ui.stored_list import stored_list
+from cadlib.ui.storing import storing
 from cadlib.ui.strip import strip
 from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
@@ -150,6 +159,7 @@ __all__ = [
     "plain",
     "plain_rows",
     "quality",
+    "readings",
     "report",
     "robustness",
     "run_folders",
@@ -159,6 +169,8 @@ __all__ = [
     "similar",
     "spare",
     "stability",
+    "stored_list",
+    "storing",
     "strip",
     "subgroups",
     "suspects",

@@ -14,7 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from cadlib.assessment import CSV_COLUMNS, Assessment, csv_row, json_row, reconsider
 from cadlib.errors import CadError, ImageRejected
-from cadlib.images import read_image
+from cadlib.images import LesionImage, read_image
 from cadlib.images.patient import NO_FACTS, PatientFacts
 from cadlib.images.synthetic import demo_lesions
 from cadlib.model.record import ModelRecord
@@ -102,6 +102,25 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     batch = st.session_state.get("batch", 0)
     st.session_state["batch"] = batch + 1
     st.rerun()
+
+
+def hold_image(image: LesionImage, name: str) -> str:
+    """Assess an image that was read before, make it the current case, and return its key.
+
+    Raise HoldingFull where the session may hold no more.
+    """
+    held: dict[str, Case] = st.session_state.setdefault("cases", {})
+    key = _key_of(name, image.key.encode())
+    if not _is_assessed(key, held):
+        try:
+            _check_number(held)
+            holding().take(key, image.pixels.nbytes)
+            held[key] = Case(key, name, assessed(image))
+        except CadError:
+            holding().drop(key)
+            raise
+    choose(key)
+    return key
 
 
 def cases(current: ModelRecord) -> list[Case]:
@@ -258,13 +277,7 @@ def _updated(case: Case, record: ModelRecord) -> Case:
 def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
     """Assess one file; a file that fails is a case with the reason."""
     try:
-        n_assessed = sum(_is_assessed(other, held) for other in held)
-        # Only images with a result count: a file that failed takes little memory.
-        if n_assessed >= MAX_CASES:
-            raise ImageRejected(
-                f"Expected at most {MAX_CASES} images at a time. "
-                "Remove some, then add this file again."
-            )
+        _check_number(held)
         image = read_image(data)
         # Counted first, so that an image over the limit is not assessed.
         holding().take(key, image.pixels.nbytes)
@@ -273,6 +286,16 @@ def _read_case(key: str, name: str, data: bytes, held: dict[str, Case]) -> Case:
         # The image is not held, so its bytes must not be counted.
         holding().drop(key)
         return Case(key, name, None, str(error))
+
+
+def _check_number(held: dict[str, Case]) -> None:
+    """Raise ImageRejected if the session holds as many images as it may."""
+    n_assessed = sum(_is_assessed(other, held) for other in held)
+    # Only images with a result count: a file that failed takes little memory.
+    if n_assessed >= MAX_CASES:
+        raise ImageRejected(
+            f"Expected at most {MAX_CASES} images at a time. Remove some, then add this file again."
+        )
 
 
 def _free(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 
 from cadlib.images.patient import PatientFacts
 from cadlib.metrics.operating_point import OperatingPoint, two_digits
@@ -61,6 +62,17 @@ def named(code: str) -> str:
     if code not in CODES:
         return code
     return f"{code} {diagnosis(code).name}"
+
+
+def day_text(day: date) -> str:
+    """Return a day, or the day of a moment: "1 Dec 2026"."""
+    return f"{day.day} {day:%b %Y}"
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a moment in UTC: "1 Dec 2026, 14:05 UTC"."""
+    in_utc = moment.astimezone(UTC)
+    return f"{day_text(in_utc)}, {in_utc:%H:%M} UTC"
 
 
 def percent(share: float) -> str:

@@ -69,6 +69,8 @@ def serving(log: Path, script: str = "app.py", port: int = 0) -> Iterator[str]:
         "CADLIB_VERDICTS": "verdicts",
     }
     own = {name: str(log.with_name(place)) for name, place in folder_variables.items()}
+    own["CADLIB_DATABASE"] = f"sqlite:///{log.with_name('cases.sqlite')}"
+    own["CADLIB_CASE_IMAGES"] = str(log.with_name("case images"))
     environment = {**os.environ, **own, "PYTHONPATH": str(ROOT)}
     with log.open("w") as output:
         running = subprocess.Popen(

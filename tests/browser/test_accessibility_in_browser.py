@@ -52,7 +52,9 @@ def test_the_saliency_maps_of_an_image_are_accessible(server: str, themed: Page)
     assert violations(themed) == []
 
 
-@pytest.mark.parametrize("path", ["", "saliency", "dataset", "performance", "training"])
+@pytest.mark.parametrize(
+    "path", ["", "work_list", "saliency", "dataset", "performance", "training"]
+)
 def test_a_page_is_accessible(server: str, themed: Page, path: str) -> None:
     themed.goto(f"{server}/{path}")
     themed.get_by_role("heading").first.wait_for()

@@ -1,0 +1,241 @@
+"""Draws readings and outcomes of a stored case, and adds new ones."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cadlib.errors import CadError
+from cadlib.taxonomy import CODES, diagnosis
+from cadlib.ui.case_store import case_store, reader, stored_image
+from cadlib.ui.session import Case
+from cadlib.ui.text import day_text, moment_text, plain
+
+if TYPE_CHECKING:
+    from cadlib.cases.records import CaseFile, ReadingDetails
+    from cadlib.cases.store import CaseStore
+
+RESPONSE_TEXTS = {
+    "agrees": "I agree with the result",
+    "changes": "The result changed my diagnosis",
+    "overrides": "I decide against the result",
+}
+CONFIDENCE_TEXTS = {1: "guess", 2: "unsure", 3: "fairly sure", 4: "sure", 5: "certain"}
+OTHER_TEXT = "another diagnosis"
+
+
+def readings(case: Case) -> None:
+    """Draw what is stored of the case on the page; nothing for a case that is not stored."""
+    image_id = stored_image(case.key)
+    if image_id is None:
+        return
+    store = case_store()
+    if store is None:
+        return
+    try:
+        _draw(store, image_id, case)
+    except CadError as error:
+        st.error(plain(str(error)))
+
+
+def _draw(store: "CaseStore", image_id: str, case: Case) -> None:
+    from cadlib.cases import queries  # noqa: PLC0415
+
+    with store.read() as connection:
+        stored = queries.case_file(connection, image_id)
+    st.markdown(_about(stored))
+    for line in _history(stored):
+        st.caption(line)
+    left, right = st.columns(2)
+    with left, st.expander("Add a reading", key=f"reading-{case.view_key}"):
+        # An image of the work list may still wait for its assessment.
+        if stored.assessments:
+            _draw_reading(store, stored, case)
+    with right, st.expander("Add an outcome", key=f"outcome-{case.view_key}"):
+        _draw_outcome(store, stored, case)
+
+
+def _about(stored: "CaseFile") -> str:
+    """Return where a case is stored, as Markdown."""
+    details = stored.lesion.details
+    site = f", {details.site}" if details.site else ""
+    parts = [
+        f"**Stored:** patient {plain(stored.patient.details.pseudonym)}",
+        f"lesion {plain(details.label)}{site}",
+        f"visit {day_text(stored.visit.details.day)}",
+        f"state: {stored.state}",
+    ]
+    return " · ".join(parts)
+
+
+def _history(stored: "CaseFile") -> list[str]:
+    """Return a line for each reading and outcome, the earliest first."""
+    lines = []
+    for reading in stored.readings:
+        details = reading.details
+        moment = moment_text(reading.recorded_at)
+        confidence = CONFIDENCE_TEXTS[details.confidence]
+        text = f"{moment} · {reading.reader_id} read: {_name(details.diagnosis)}, "
+        text += f"{details.management}, {confidence}"
+        if details.response:
+            text += f" · {details.response}"
+        if details.reason:
+            text += f" · {details.reason}"
+        lines.append((reading.entry, plain(text)))
+    for outcome in stored.outcomes:
+        of = outcome.details
+        name = _name(of.diagnosis) if of.diagnosis else of.note
+        group = "malignant" if of.malignant else "benign"
+        moment = moment_text(outcome.recorded_at)
+        text = f"{moment} · {of.source}: {name} ({group})"
+        lines.append((outcome.entry, plain(text)))
+    return [text for _, text in sorted(lines)]
+
+
+def _name(code: str) -> str:
+    """Return the name of a diagnosis, also of one outside the eight."""
+    return diagnosis(code).name if code in CODES else OTHER_TEXT
+
+
+def _draw_reading(store: "CaseStore", stored: "CaseFile", case: Case) -> None:
+    """Draw the fields of a reading after the result, and save it."""
+    from cadlib.cases.records import REMOVALS  # noqa: PLC0415
+
+    # A form, so that the page runs once, not at each field.
+    with st.form(f"reading-form-{case.view_key}", border=False):
+        fields = _draw_reading_fields(case.view_key)
+        if not st.form_submit_button("Save reading"):
+            return
+    details = _reading_details(fields)
+    if details is None:
+        st.warning("Select a diagnosis and a management first.")
+        return
+    with store.write(reader()) as cases:
+        cases.add_reading(stored.image, details, stored.assessments[-1])
+        state = "biopsy requested" if details.management in REMOVALS else "read"
+        cases.set_state(stored.image, state)
+    st.rerun()
+
+
+@dataclass(frozen=True)
+class _ReadingFields:
+    """What the reader entered; None for what is not selected yet."""
+
+    diagnosis: str | None
+    management: str | None
+    confidence: int
+    response: str
+    reason: str
+
+
+def _draw_reading_fields(key: str) -> _ReadingFields:
+    from cadlib.cases.records import MANAGEMENTS, OTHER  # noqa: PLC0415
+
+    code = st.selectbox(
+        "Your diagnosis",
+        (*CODES, OTHER),
+        # No preset: a reading has to be the reader's own.
+        None,
+        format_func=_plain_option,
+        key=f"reading-diagnosis-{key}",
+        placeholder="Select one",
+    )
+    management = st.selectbox(
+        "Management",
+        MANAGEMENTS,
+        None,
+        key=f"reading-management-{key}",
+        placeholder="Select one",
+    )
+    confidence = st.select_slider(
+        "Confidence",
+        list(CONFIDENCE_TEXTS),
+        3,
+        format_func=CONFIDENCE_TEXTS.__getitem__,
+        key=f"reading-confidence-{key}",
+    )
+    response = st.radio(
+        "Compared with the result",
+        list(RESPONSE_TEXTS),
+        format_func=RESPONSE_TEXTS.__getitem__,
+        key=f"reading-response-{key}",
+    )
+    reason = st.text_input(
+        "Reason",
+        key=f"reading-reason-{key}",
+        help="Required if you decide against the result.",
+    )
+    return _ReadingFields(
+        diagnosis=code,
+        management=management,
+        confidence=confidence,
+        response=response,
+        reason=reason.strip(),
+    )
+
+
+def _reading_details(fields: _ReadingFields) -> "ReadingDetails | None":
+    """Return the reading; None if something required is missing."""
+    from cadlib.cases.records import ReadingDetails  # noqa: PLC0415
+
+    if fields.diagnosis is None or fields.management is None:
+        return None
+    return ReadingDetails(
+        # The result is on the page above.
+        stage="after",
+        diagnosis=fields.diagnosis,
+        management=fields.management,
+        confidence=fields.confidence,
+        response=fields.response,
+        reason=fields.reason,
+    )
+
+
+def _plain_option(code: str) -> str:
+    """Return an option of a list, which shows no Markdown."""
+    if code not in CODES:
+        return OTHER_TEXT
+    of = diagnosis(code)
+    return f"{of.mark} {of.name}"
+
+
+def _draw_outcome(store: "CaseStore", stored: "CaseFile", case: Case) -> None:
+    """Draw the fields of an outcome, and save it."""
+    from cadlib.cases.records import OTHER, OUTCOME_SOURCES, OutcomeDetails  # noqa: PLC0415
+
+    key = case.view_key
+    with st.form(f"outcome-form-{key}", border=False):
+        source = st.selectbox("Source", OUTCOME_SOURCES, key=f"outcome-source-{key}")
+        code = st.selectbox(
+            "Diagnosis",
+            (*CODES, OTHER),
+            None,
+            format_func=_plain_option,
+            key=f"outcome-diagnosis-{key}",
+            placeholder="Select one",
+        )
+        note = st.text_input("Note", key=f"outcome-note-{key}", help="Name another diagnosis here.")
+        malignant = st.checkbox(
+            "Another diagnosis is malignant",
+            key=f"outcome-malignant-{key}",
+            help="Used only for a diagnosis outside the eight.",
+        )
+        if not st.form_submit_button("Save outcome"):
+            return
+    if code is None:
+        st.warning("Select a diagnosis first.")
+        return
+    # The group of one of the eight follows from the diagnosis.
+    is_known = code in CODES
+    details = OutcomeDetails(
+        malignant=diagnosis(code).malignant if is_known else malignant,
+        source=source,
+        diagnosis=code if is_known else None,
+        note=note.strip(),
+    )
+    with store.write(reader()) as cases:
+        cases.add_outcome(stored.lesion, details)
+        # Follow-up or consensus may still be overruled by histology.
+        if source == "histology":
+            cases.set_state(stored.image, "histology known")
+    st.rerun()

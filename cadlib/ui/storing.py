@@ -1,0 +1,194 @@
+"""Draws the choice whether a case is stored, and stores it.
+
+Nothing is stored until the reader says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from cadlib.assessment import Assessment
+from cadlib.errors import CadError
+from cadlib.images.patient import COARSE_SITES, SEXES, SITES
+from cadlib.ui.case_store import case_store, reader, remember_stored, stored_image
+from cadlib.ui.models import model
+from cadlib.ui.session import Case
+from cadlib.ui.text import plain
+
+if TYPE_CHECKING:
+    from cadlib.cases.records import Lesion, Patient, StoredImage, Visit
+    from cadlib.cases.store import CaseStore
+    from cadlib.cases.writing import CaseWriter
+
+NOT_STORED = "Not stored: this image is gone when you remove it or close this tab."
+PSEUDONYM_HELP = (
+    "A code that means nothing outside your clinic, such as P-0001. Do not enter a name or a date "
+    "of birth."
+)
+FIRST_LABEL = "L1"
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """What the reader entered about a case."""
+
+    pseudonym: str
+    sex: str | None
+    birth_year: int | None
+    label: str
+    site: str | None
+    day: date
+
+
+def storing(case: Case) -> None:
+    """Draw whether the case on the page is stored, and what stores it."""
+    if case.assessment is None or stored_image(case.key):
+        return
+    form = st.expander(
+        "Store case",
+        icon=":material/save:",
+        on_change="rerun",
+        key=f"store-{case.view_key}",
+    )
+    st.caption(NOT_STORED)
+    # The store is opened once a reader wants to store something.
+    if form.open:
+        with form:
+            _draw_form(case, case.assessment)
+
+
+def _draw_form(case: Case, assessment: Assessment) -> None:
+    """Draw the fields of a new stored case, and the button."""
+    store = case_store()
+    if store is None:
+        return
+    try:
+        entered = _draw_fields(store, case)
+        pressed = st.button("Store", key="store-now", type="primary", disabled=entered is None)
+        if pressed and entered:
+            image = _store(store, assessment, entered)
+            remember_stored(case.key, image.id)
+            st.rerun()
+    except CadError as error:
+        st.error(plain(str(error)))
+
+
+def _draw_fields(store: "CaseStore", case: Case) -> _Entered | None:
+    """Draw the fields; return what they have, None until the required ones are filled."""
+    from cadlib.cases import queries  # noqa: PLC0415
+
+    with store.read() as connection:
+        patients = {patient.details.pseudonym: patient for patient in queries.patients(connection)}
+    pseudonym = st.selectbox(
+        "Patient pseudonym",
+        list(patients),
+        None,
+        key=f"pseudonym-{case.view_key}",
+        placeholder="Select, or enter a new one",
+        accept_new_options=True,
+        help=PSEUDONYM_HELP,
+    )
+    patient = patients.get(pseudonym or "")
+    sex = None
+    birth_year = None
+    # What is known of a stored patient is not asked again.
+    if pseudonym and not patient:
+        sex, birth_year = _draw_new_patient()
+    label, site = _draw_lesion(_lesions_of(store, patient), case)
+    today = datetime.now(UTC).date()
+    day = st.date_input("Visit", today, max_value=today, key="store-day")
+    if not pseudonym or not label or not isinstance(day, date):
+        return None
+    return _Entered(
+        pseudonym=pseudonym.strip(),
+        sex=sex,
+        birth_year=birth_year,
+        label=label.strip(),
+        site=site,
+        day=day,
+    )
+
+
+def _draw_new_patient() -> tuple[str | None, int | None]:
+    """Draw the fields of a new patient; return sex and year of birth."""
+    sex = st.selectbox("Sex", SEXES, None, key="store-sex", placeholder="not set")
+    # A date of birth would identify the patient.
+    year = st.number_input("Year of birth", 1900, None, None, key="store-year")
+    return sex, int(year) if year else None
+
+
+def _lesions_of(store: "CaseStore", patient: "Patient | None") -> "Sequence[Lesion]":
+    """Return the lesions of a patient; a new patient has none."""
+    from cadlib.cases import queries  # noqa: PLC0415
+
+    if patient is None:
+        return ()
+    with store.read() as connection:
+        return queries.lesions(connection, patient.id)
+
+
+def _draw_lesion(lesions: "Sequence[Lesion]", case: Case) -> tuple[str | None, str | None]:
+    """Draw the fields of the lesion; return its label, and the site of a new one."""
+    labels = [lesion.details.label for lesion in lesions]
+    label = st.selectbox(
+        "Lesion",
+        labels or [FIRST_LABEL],
+        0,
+        key=f"lesion-{case.view_key}-{len(labels)}",
+        accept_new_options=True,
+        help="A label among the lesions of this patient. Select one, or enter a new one.",
+    )
+    # The site of a stored lesion is known.
+    if label in labels:
+        return label, None
+    sites = (*SITES, *COARSE_SITES)
+    site = st.selectbox("Anatomical site", sites, None, key="store-site", placeholder="not set")
+    return label, site
+
+
+def _store(store: "CaseStore", assessment: Assessment, entered: _Entered) -> "StoredImage":
+    """Store the image and its assessment, in one transaction."""
+    file = store.store_file(assessment.image)
+    with store.write(reader()) as cases:
+        patient = _patient(cases, entered)
+        lesion = _lesion(cases, patient, entered)
+        visit = _visit(cases, patient, entered.day)
+        image = cases.add_image(lesion, visit, file)
+        cases.add_assessment(image, assessment, model().record)
+    return image
+
+
+def _patient(cases: "CaseWriter", entered: _Entered) -> "Patient":
+    """Return the patient with this pseudonym; add a new one."""
+    from cadlib.cases import queries  # noqa: PLC0415
+    from cadlib.cases.records import PatientDetails  # noqa: PLC0415
+
+    patient = queries.patient_by_pseudonym(cases.connection, entered.pseudonym)
+    if patient:
+        return patient
+    return cases.add_patient(PatientDetails(entered.pseudonym, entered.sex, entered.birth_year))
+
+
+def _lesion(cases: "CaseWriter", patient: "Patient", entered: _Entered) -> "Lesion":
+    """Return the patient's lesion with this label; add a new one."""
+    from cadlib.cases import queries  # noqa: PLC0415
+    from cadlib.cases.records import LesionDetails  # noqa: PLC0415
+
+    for lesion in queries.lesions(cases.connection, patient.id):
+        if lesion.details.label == entered.label:
+            return lesion
+    return cases.add_lesion(patient, LesionDetails(entered.label, entered.site))
+
+
+def _visit(cases: "CaseWriter", patient: "Patient", day: date) -> "Visit":
+    """Return the patient's visit on a day; add a new one."""
+    from cadlib.cases import queries  # noqa: PLC0415
+    from cadlib.cases.records import VisitDetails  # noqa: PLC0415
+
+    for visit in queries.visits(cases.connection, patient.id):
+        if visit.details.day == day:
+            return visit
+    return cases.add_visit(patient, VisitDetails(day))

@@ -1,0 +1,117 @@
+"""A reader's work with stored cases: files dropped, a list read by keys, readings, and a restart."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from cadlib.cases.store import CaseStore
+from cadlib.cases.verification import verify
+from cadlib.images.synthetic import demo_lesions
+from tests.browser.conftest import serving, settle
+from tests.browser.test_accessibility_in_browser import violations
+from tests.free_port import free_port
+
+expect.set_options(timeout=60_000)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Return five images and a broken file."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, lesion in enumerate(demo_lesions()[:5], start=1):
+        (folder / f"case-{number}.png").write_bytes(lesion.png())
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return sorted(folder.iterdir())
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose an option of a list by its text."""
+    box = page.get_by_role("combobox", name=label)
+    box.click()
+    box.fill(option)
+    box.press("Enter")
+
+
+def row(page: Page, pseudonym: str):
+    return page.locator("tr", has=page.get_by_role("button", name=pseudonym, exact=True))
+
+
+def test_cases_are_dropped_read_and_found_again(tmp_path: Path, page: Page, files) -> None:
+    log = tmp_path / "log.txt"
+    port = free_port()
+    with serving(log, port=port) as address:
+        page.goto(f"{address}/work_list")
+        page.locator("input[type=file]").set_input_files(files)
+        expect(page.locator(".work tbody tr")).to_have_count(5)
+        # All are assessed by themselves; a malignant one comes first.
+        expect(page.get_by_text("waiting for its assessment")).to_have_count(0)
+        page.get_by_text("Files that could not be read: 1").click()
+        page.get_by_text("broken.jpg").wait_for()
+        settle(page)
+        assert violations(page) == []
+
+        first = page.locator(".work-open").first
+        name = first.inner_text()
+        first.focus()
+        page.keyboard.press("2")
+        expect(row(page, name)).to_contain_text("read")
+        # The row keeps the focus, so that the next key works.
+        page.keyboard.press("Enter")
+
+        page.get_by_text("Stored:").wait_for()
+        page.get_by_text(f"patient {name}").wait_for()
+        page.get_by_text("Add a reading").click()
+        choose(page, "Your diagnosis", "Melanoma")
+        choose(page, "Management", "biopsy")
+        page.get_by_text("I decide against the result").click()
+        page.get_by_role("button", name="Save reading").click()
+        page.get_by_text("Expected a reason for a decision against the result").wait_for()
+        page.get_by_role("textbox", name="Reason").fill("Growth since spring.")
+        page.get_by_role("button", name="Save reading").click()
+        page.get_by_text("Growth since spring.").first.wait_for()
+        page.get_by_text("state: biopsy requested").wait_for()
+        settle(page)
+        assert violations(page) == []
+
+        # An open page would report that its server is gone.
+        page.goto("about:blank")
+
+    # After a restart everything is there.
+    with serving(log, port=port) as address:
+        page.goto(f"{address}/work_list")
+        expect(page.locator(".work tbody tr")).to_have_count(5)
+        expect(row(page, name)).to_contain_text("biopsy requested")
+        page.get_by_text("biopsy requested (1)").click()
+        expect(page.locator(".work tbody tr")).to_have_count(1)
+        page.locator(".work-open").first.click()
+        page.get_by_text("Growth since spring.").first.wait_for()
+        page.goto("about:blank")
+    address = f"sqlite:///{tmp_path / 'cases.sqlite'}"
+    with (
+        CaseStore.open(address, str(tmp_path / "case images")) as store,
+        store.read() as connection,
+    ):
+        assert verify(connection, store.images).unchanged
+
+
+def test_a_case_is_stored_only_when_the_reader_says_so(
+    cold_server: str, tmp_path: Path, page: Page
+) -> None:
+    page.goto(cold_server)
+    page.get_by_role("button", name="Try a synthetic lesion").click()
+    page.get_by_text("Not stored:").wait_for()
+    settle(page)
+    assert not (tmp_path / "cases.sqlite").exists()
+    page.get_by_text("Store case").click()
+    box = page.get_by_role("combobox", name="Patient pseudonym")
+    box.fill("P-0001")
+    box.press("Enter")
+    page.get_by_role("combobox", name="Sex").wait_for()
+    page.get_by_role("button", name="Store", exact=True).click()
+    page.get_by_text("Stored: patient P-0001 · lesion L1").wait_for()
+    page.get_by_role("link", name="Work list").click()
+    expect(page.locator(".work tbody tr")).to_have_count(1)
+    expect(row(page, "P-0001")).to_contain_text("new")
