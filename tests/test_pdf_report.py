@@ -182,14 +182,14 @@ def test_a_report_says_what_the_saliency_map_explains(complete) -> None:
     text = text_of(complete)
     assert "Saliency map: Grad-CAM for ▲ Melanoma (MEL)." in text
     assert TRUSTED.sentence in text
-    assert "Faithfulness 0.81, stability 0.72." in text
+    assert "Faithfulness 0.81 (limit 0.48), stability 0.72 (limit 0.44)." in text
     assert "Do not interpret this map" not in text
 
 
 def test_a_poor_saliency_map_has_its_warning(report) -> None:
     text = text_of(report(trust=POOR))
     assert POOR.sentence in text
-    assert "Faithfulness −0.12" in text
+    assert "Faithfulness −0.12 (limit 0.48)" in text
 
 
 def test_a_saliency_map_without_checks_must_not_be_interpreted(report) -> None:
@@ -457,3 +457,9 @@ def test_the_fonts_come_with_their_licence() -> None:
     fonts = ROOT / "cadlib" / "report" / "fonts"
     assert "SIL OPEN FONT LICENSE" in (fonts / "OFL.txt").read_text(encoding="utf-8").upper()
     assert sum(file.stat().st_size for file in fonts.glob("*.ttf")) < 1_000_000
+
+
+def test_even_a_report_with_all_warnings_has_the_ranking_on_its_first_page(report, assessment):
+    warned = of_several_networks(flagged(assessment, "unreadable", 3))
+    data = report(warned, trust=POOR, patient=PATIENT, reading=READING, prevalence=0.07)
+    assert "Vascular lesion (VASC)" in read_pages(data)[0].text

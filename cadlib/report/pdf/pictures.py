@@ -39,7 +39,7 @@ def images(page: Document, subject: Subject) -> None:
     map_end = _map(page, subject, right, top, height)
     # The caption of the map is usually the longer one.
     lower_end = max(end, map_end)
-    page.set_y(lower_end + 4)
+    page.set_y(lower_end + 3.2)
 
 
 def _height(page: Document, subject: Subject, width: float) -> float:

@@ -14,8 +14,8 @@ from cadlib.report.pdf.typeface import is_changed
 from cadlib.taxonomy import MALIGNANT_NOTE, diagnosis
 
 _STATUS_WIDTH = 40.0
-_ROW_HEIGHT = 5.6
-_LEGEND_HEIGHT = 8.0
+_ROW_HEIGHT = 5.4
+_LEGEND_HEIGHT = 9.3
 _BAR_HEIGHT = 2.6
 # The columns of the ranking touch each other; its bars take the rest of the width.
 _MARK_COLUMN = Column(MARGIN, 5)
@@ -64,7 +64,7 @@ def warning(page: Document, subject: Subject) -> None:
     text = subject.assessment.warning
     if text:
         page.warning(text)
-        page.space(4)
+        page.space(3.5)
 
 
 def decision(page: Document, subject: Subject) -> None:
@@ -96,7 +96,7 @@ def ranking(page: Document, subject: Subject) -> None:
     for code, probability in pairs:
         is_likely = likely is not None and code in likely
         _draw_rank(page, code, probability, is_likely=is_likely)
-    page.space(1.5)
+    page.space(1.2)
     coverage = subject.record.conformal.coverage
     in_set = sentences.set_text(likely, coverage)
     page.paragraph(MALIGNANT_NOTE, style.SMALL)

@@ -14,7 +14,7 @@ from cadlib.model.metadata import PatientFacts
 from cadlib.model.novelty import NOT_CHECKED, Novelty
 from cadlib.report.pdf.details import ReportedReading, in_utc
 from cadlib.saliency.heatmap import METHODS, Heatmap
-from cadlib.saliency.trust import ABOUT_RANDOM_MAPS, Trust
+from cadlib.saliency.trust import LEAST_FAITHFUL, LEAST_STABLE, Trust
 from cadlib.taxonomy import diagnosis
 
 TITLE = "Assessment of a skin lesion"
@@ -97,10 +97,13 @@ def map_text(heatmap: Heatmap) -> str:
 
 
 def checks_text(trust: Trust) -> str:
-    """Return faithfulness and stability of a saliency map."""
+    """Return faithfulness and stability of a saliency map, each with its lower limit."""
     faithfulness = _signed_text(trust.faithfulness)
     stability = _signed_text(trust.stability)
-    return f"Faithfulness {faithfulness}, stability {stability}. {ABOUT_RANDOM_MAPS}"
+    return (
+        f"Faithfulness {faithfulness} (limit {LEAST_FAITHFUL}), "
+        f"stability {stability} (limit {LEAST_STABLE})."
+    )
 
 
 def set_text(likely: Sequence[str] | None, coverage: float) -> str:

@@ -80,7 +80,7 @@ class Sheet(FPDF):
         # The first page has its title instead.
         if self.page_no() == 1:
             self.bar(Column(0, self.w), 0, 2.4, style.ACCENT)
-            self.set_y(14)
+            self.set_y(13)
             return
         frame = self.frame
         left = f"{frame.title} · {frame.subject}"

@@ -17,7 +17,7 @@ WARNING_TINT = "#FDF3EC"
 """Text on its ground has a contrast of at least 4.9 (WCAG 2: 4.5)."""
 
 MARGIN = 18.0
-FOOT_HEIGHT = 20.0
+FOOT_HEIGHT = 18.0
 """From the lower edge of the page, where no content is."""
 LEAD_PT = 12.5
 GAP = 6.0
