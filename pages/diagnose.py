@@ -107,13 +107,12 @@ def show(case: ui.Case) -> None:
         ui.strip(cases, case)
     ui.channel_order(case)
     if not case.assessment:
-        name = ui.plain(case.name)
-        reason = ui.plain(case.reason)
-        st.error(f"{name}: {reason}", icon=":material/broken_image:")
+        st.error(ui.plain(f"{case.name}: {case.reason}"), icon=":material/broken_image:")
+    elif ui.hidden_cases([case.key]):
+        ui.first_reading(case)
     elif not ui.withheld(case.assessment, case.name):
         result(case)
-        ui.readings(case)
-    ui.storing(case)
+        ui.storing(case)
     ui.downloads(cases, case)
 
 

@@ -80,10 +80,15 @@ if not readable:
 case = ui.chosen_case(readable)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     chosen_key = choose_case(readable, case)
-    codes = choose_codes(case)
+    hidden = bool(ui.hidden_cases([case.key]))
+    # The diagnoses are listed by their probability.
+    codes = [] if hidden else choose_codes(case)
 if chosen_key != case.key:
     ui.choose(chosen_key)
     st.rerun()
+if hidden:
+    st.info(ui.HIDDEN, icon=":material/visibility_off:")
+    st.stop()
 if ui.withheld(case.assessment, case.name):
     st.stop()
 if not codes:

@@ -5,13 +5,11 @@ statement. So no writer decides on rows that another one is changing, and the au
 order. Readers never wait.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_data_path
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
@@ -22,10 +20,9 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
+from cadlib.cases.place import URL_VARIABLE
 from cadlib.errors import CaseMissing, CaseStoreFailed
 
-URL_VARIABLE = "CADLIB_DATABASE"
-IMAGES_VARIABLE = "CADLIB_CASE_IMAGES"
 WAIT_S = 30
 """How long a writer waits for the others."""
 CONNECT_S = 5
@@ -33,21 +30,6 @@ CONNECT_S = 5
 _LOCK_KEY = 0x6361646C
 """The key of the lock on PostgreSQL: "cadl"."""
 _WRITES = "cadlib_writes"
-
-
-def own_dir() -> Path:
-    """Return the folder of the store of a machine without a database server."""
-    return user_data_path("cadlib") / "cases"
-
-
-def default_url() -> str:
-    """Return the URL of CADLIB_DATABASE, or of a SQLite file in the user's data folder."""
-    return os.environ.get(URL_VARIABLE) or f"sqlite:///{own_dir() / 'cases.sqlite'}"
-
-
-def default_images() -> str:
-    """Return the address of CADLIB_CASE_IMAGES, or of a folder in the user's data folder."""
-    return os.environ.get(IMAGES_VARIABLE) or str(own_dir() / "images")
 
 
 def connect(url: str) -> Engine:

@@ -1,7 +1,7 @@
 """Reads what the store has, as of now."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, select
@@ -129,6 +129,26 @@ def case_file(connection: Connection, image_id: str) -> CaseFile:
         readings=tuple(readings(connection, image_id)),
         outcomes=tuple(outcomes(connection, of_lesion.id)),
     )
+
+
+def blind_first(connection: Connection, reader_id: str) -> bool:
+    """Return whether a reader records a reading before the result of an image is shown."""
+    table = schema.reader_settings
+    query = _latest(table, "reader_id").where(table.c.reader_id == reader_id)
+    rows = _rows(connection, query)
+    # Nobody has chosen it at first.
+    return bool(rows and rows[0]["blind_first"])
+
+
+def images_read_by(
+    connection: Connection,
+    reader_id: str,
+    image_ids: Sequence[str],
+) -> set[str]:
+    """Return those of the images that a reader has read, before or after the result."""
+    table = schema.readings
+    is_read = table.c.reader_id == reader_id, table.c.image_id.in_(image_ids)
+    return set(connection.execute(select(table.c.image_id).where(*is_read)).scalars())
 
 
 def failed_files(connection: Connection) -> list[FailedFile]:

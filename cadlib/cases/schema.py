@@ -120,6 +120,15 @@ readers = Table(
     _words("name", NAME),
 )
 
+reader_settings = Table(
+    # What a reader has chosen. The latest row counts.
+    "reader_settings",
+    metadata,
+    Column("reader_id", String(NAME), ForeignKey("readers.id"), primary_key=True),
+    *_recorded(primary_key=True),
+    Column("blind_first", Boolean, nullable=False),
+)
+
 patients = Table(
     "patients",
     metadata,

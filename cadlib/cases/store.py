@@ -6,7 +6,7 @@ from typing import Self
 
 from sqlalchemy import Connection, Engine
 
-from cadlib.cases import database, erasure, image_store, schema
+from cadlib.cases import database, erasure, image_store, place, schema
 from cadlib.cases.image_store import ImageStore
 from cadlib.cases.records import StoredImage
 from cadlib.cases.stored_file import StoredFile
@@ -43,8 +43,8 @@ class CaseStore:
         The defaults are CADLIB_DATABASE and CADLIB_CASE_IMAGES, or a SQLite file and a folder in
         the user's data folder. Raise CaseStoreFailed where that is not possible.
         """
-        engine = database.connect(url or database.default_url())
-        store = cls(engine, ImageStore(images or database.default_images()))
+        engine = database.connect(url or place.default_url())
+        store = cls(engine, ImageStore(images or place.default_images()))
         try:
             upgrade(engine)
             # What an erasure could not finish before its process ended.

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from cadlib.cases import database
 from cadlib.errors import CaseStoreFailed
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The version of the schema in `schema.py`: the last file of `migrations/versions`."""
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _VERSION_TABLE = "alembic_version"

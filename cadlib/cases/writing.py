@@ -50,6 +50,11 @@ class CaseWriter:
         """Add the actor as a reader. `CaseStore.write` does it when they write first."""
         self._insert(schema.readers, "add reader", {"id": self.actor, "name": self.actor})
 
+    def set_blind_first(self, blind_first: bool) -> None:
+        """Set whether the actor records a reading before the result of an image is shown."""
+        values = {"reader_id": self.actor, "blind_first": blind_first}
+        self._insert(schema.reader_settings, "set blind first", values)
+
     def add_patient(self, details: PatientDetails) -> Patient:
         """Add a patient; raise CaseRejected if the pseudonym is that of another one."""
         # The row of the patient never changes, so that others can name it.

@@ -107,13 +107,13 @@ class Restore(CliCommand):
 
     def run(self) -> int:
         """Restore the backup and print its size."""
-        from cadlib.cases import database
+        from cadlib.cases import place
         from cadlib.cases.backup import restore
 
         restored = restore(
             self.backup,
-            self.database or database.default_url(),
-            self.images or database.default_images(),
+            self.database or place.default_url(),
+            self.images or place.default_images(),
             _actor(),
         )
         print(f"{restored.n_rows:,} rows and {restored.n_images:,} images restored")

@@ -28,6 +28,7 @@
     suspects         the data review
     worklist         a list of findings with verdicts
     case_store       the store of cases, opened when a reader needs it
+    blind            results hidden until the reader has recorded a reading
     storing          the choice whether a case is stored
     readings         the readings and outcomes of a stored case
     background       dropped files stored and assessed in the background
@@ -47,6 +48,7 @@ These are the only modules that use Streamlit, and the only ones with Streamlit'
 loaded only for a saliency map that needs gradients.
 """
 
+from cadlib.ui.blind import HIDDEN, hidden_cases
 from cadlib.ui.channels import channel_order
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import (
@@ -77,7 +79,6 @@ from cadlib.ui.models import load_ahead, model, model_card, model_metrics
 from cadlib.ui.neighbours import similar
 from cadlib.ui.patient import patient
 from cadlib.ui.quality import about_the_kind, quality, withheld
-from cadlib.ui.readings import readings
 from cadlib.ui.report import report
 from cadlib.ui.robustness import robustness, unseen_archives
 from cadlib.ui.runs import about_the_run, run_folders, run_reading, run_row, setting
@@ -94,7 +95,7 @@ from cadlib.ui.session import (
     upload_key,
 )
 from cadlib.ui.stored_list import stored_list
-from cadlib.ui.storing import storing
+from cadlib.ui.storing import first_reading, storing
 from cadlib.ui.strip import strip
 from cadlib.ui.subgroups import subgroups
 from cadlib.ui.suspects import suspects
@@ -112,6 +113,7 @@ from cadlib.ui.trust import about_the_map, trust_tile
 
 __all__ = [
     "DRAWN",
+    "HIDDEN",
     "INTENDED_USE",
     "ORIGINAL",
     "Case",
@@ -142,7 +144,9 @@ __all__ = [
     "downloads",
     "errors",
     "evidence",
+    "first_reading",
     "headline",
+    "hidden_cases",
     "image_map",
     "load_ahead",
     "map_places",
@@ -159,7 +163,6 @@ __all__ = [
     "plain",
     "plain_rows",
     "quality",
-    "readings",
     "report",
     "robustness",
     "run_folders",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from cadlib.cases import place
 from cadlib.errors import CadError
 from cadlib.ui.text import plain
 
@@ -20,10 +21,8 @@ _STORED = "stored"
 
 def case_store() -> "CaseStore | None":
     """Return the store; if it cannot be opened, draw the reason and return None."""
-    from cadlib.cases import database  # noqa: PLC0415
-
     try:
-        return _open(database.default_url(), database.default_images())
+        return _open(place.default_url(), place.default_images())
     except CadError as error:
         st.error(plain(str(error)), icon=":material/database_off:")
         return None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from cadlib.ui.blind import hidden_cases
 from cadlib.ui.session import Case, cases_csv, cases_json, remove
 
 DOWNLOAD_ICON = ":material/download:"
@@ -12,12 +13,15 @@ DOWNLOAD_ICON = ":material/download:"
 def downloads(cases: Sequence[Case], case: Case) -> None:
     """Draw the buttons that download all results and remove images.
 
-    `case` is the one on the page; its button removes it alone.
+    `case` is the one on the page; its button removes it alone. Results that are hidden from this
+    reader are not downloaded.
     """
+    hidden = hidden_cases([held.key for held in cases])
+    visible = [held for held in cases if held.key not in hidden]
     with st.container(horizontal=True, key="downloads"):
         st.download_button(
             "Download CSV",
-            cases_csv(cases),
+            cases_csv(visible),
             "cadlib.csv",
             "text/csv",
             "download-csv",
@@ -26,7 +30,7 @@ def downloads(cases: Sequence[Case], case: Case) -> None:
         )
         st.download_button(
             "Download JSON",
-            cases_json(cases),
+            cases_json(visible),
             "cadlib.json",
             "application/json",
             "download-json",

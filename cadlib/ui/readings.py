@@ -101,14 +101,8 @@ def _draw_reading(store: "CaseStore", stored: "CaseFile", case: Case) -> None:
     """Draw the fields of a reading after the result, and save it."""
     from cadlib.cases.records import REMOVALS  # noqa: PLC0415
 
-    # A form, so that the page runs once, not at each field.
-    with st.form(f"reading-form-{case.view_key}", border=False):
-        fields = _draw_reading_fields(case.view_key)
-        if not st.form_submit_button("Save reading"):
-            return
-    details = _reading_details(fields)
+    details = _draw_second_reading_fields(case.view_key)
     if details is None:
-        st.warning("Select a diagnosis and a management first.")
         return
     with store.write(reader()) as cases:
         cases.add_reading(stored.image, details, stored.assessments[-1])
@@ -124,11 +118,10 @@ class _ReadingFields:
     diagnosis: str | None
     management: str | None
     confidence: int
-    response: str
-    reason: str
 
 
 def _draw_reading_fields(key: str) -> _ReadingFields:
+    """Draw the fields that a reading has before and after the result."""
     from cadlib.cases.records import MANAGEMENTS, OTHER  # noqa: PLC0415
 
     code = st.selectbox(
@@ -154,40 +147,55 @@ def _draw_reading_fields(key: str) -> _ReadingFields:
         format_func=CONFIDENCE_TEXTS.__getitem__,
         key=f"reading-confidence-{key}",
     )
-    response = st.radio(
-        "Compared with the result",
-        list(RESPONSE_TEXTS),
-        format_func=RESPONSE_TEXTS.__getitem__,
-        key=f"reading-response-{key}",
-    )
-    reason = st.text_input(
-        "Reason",
-        key=f"reading-reason-{key}",
-        help="Required if you decide against the result.",
-    )
-    return _ReadingFields(
-        diagnosis=code,
-        management=management,
-        confidence=confidence,
-        response=response,
-        reason=reason.strip(),
-    )
+    return _ReadingFields(code, management, confidence)
 
 
-def _reading_details(fields: _ReadingFields) -> "ReadingDetails | None":
-    """Return the reading; None if something required is missing."""
+def draw_first_reading_fields(key: str) -> "ReadingDetails | None":
+    """Draw the fields of a reading before the result; return it once it is complete."""
     from cadlib.cases.records import ReadingDetails  # noqa: PLC0415
 
+    fields = _draw_reading_fields(f"first-{key}")
     if fields.diagnosis is None or fields.management is None:
         return None
     return ReadingDetails(
-        # The result is on the page above.
+        stage="before",
+        diagnosis=fields.diagnosis,
+        management=fields.management,
+        confidence=fields.confidence,
+    )
+
+
+def _draw_second_reading_fields(key: str) -> "ReadingDetails | None":
+    """Draw the fields of a reading after the result, with the button; return it when pressed."""
+    from cadlib.cases.records import ReadingDetails  # noqa: PLC0415
+
+    # A form, so that the page runs once, not at each field.
+    with st.form(f"reading-form-{key}", border=False):
+        fields = _draw_reading_fields(key)
+        response = st.radio(
+            "Compared with the result",
+            list(RESPONSE_TEXTS),
+            format_func=RESPONSE_TEXTS.__getitem__,
+            key=f"reading-response-{key}",
+        )
+        reason = st.text_input(
+            "Reason",
+            key=f"reading-reason-{key}",
+            help="Required if you decide against the result.",
+        )
+        pressed = st.form_submit_button("Save reading")
+    if not pressed:
+        return None
+    if fields.diagnosis is None or fields.management is None:
+        st.warning("Select a diagnosis and a management first.")
+        return None
+    return ReadingDetails(
         stage="after",
         diagnosis=fields.diagnosis,
         management=fields.management,
         confidence=fields.confidence,
-        response=fields.response,
-        reason=fields.reason,
+        response=response,
+        reason=reason.strip(),
     )
 
 

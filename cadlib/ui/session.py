@@ -18,6 +18,7 @@ from cadlib.images import LesionImage, read_image
 from cadlib.images.patient import NO_FACTS, PatientFacts
 from cadlib.images.synthetic import demo_lesions
 from cadlib.model.record import ModelRecord
+from cadlib.ui.blind import hidden_cases
 from cadlib.ui.clinic import operating_point
 from cadlib.ui.held import holding, let_go
 from cadlib.ui.image_views import assessed
@@ -95,8 +96,10 @@ def take(files: Sequence[tuple[str, bytes]], uploads: Sequence[UploadedFile] = (
     _read_new(by_key, held)
     let_go(uploads)
     hide_loss_warning()
-    # Of the new files, the one with the highest malignant probability is shown.
-    highest = max(by_key, key=lambda key: held[key].risk)
+    # Of the new files, the one with the highest malignant probability is shown. Among those whose
+    # results are hidden, it is the first.
+    hidden = hidden_cases(list(by_key))
+    highest = max(by_key, key=lambda key: -1.0 if key in hidden else held[key].risk)
     choose(highest)
     # The next batch gets a new uploader, which is empty.
     batch = st.session_state.get("batch", 0)
@@ -126,7 +129,8 @@ def hold_image(image: LesionImage, name: str) -> str:
 def cases(current: ModelRecord) -> list[Case]:
     """Return the files of this session, highest malignant probability first, unreadable ones last.
 
-    Their results are for the clinic's operating point and for the patient data entered so far.
+    Those whose results are hidden from this reader come last, in the order in which they were
+    added. Results are for the clinic's operating point and for the patient data entered so far.
     """
     held: dict[str, Case] = st.session_state.get("cases", {})
     # A list, because cases are removed in the loop.
@@ -138,7 +142,9 @@ def cases(current: ModelRecord) -> list[Case]:
             _free(case)
             del held[case.key]
     updated = [_updated(case, current) for case in held.values()]
-    return sorted(updated, key=lambda case: -case.risk)
+    hidden = hidden_cases([case.key for case in updated])
+    # The order must not tell what is hidden.
+    return sorted(updated, key=lambda case: 2.0 if case.key in hidden else -case.risk)
 
 
 def chosen_case(ranked: Sequence[Case]) -> Case | None:

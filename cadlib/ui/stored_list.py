@@ -9,6 +9,7 @@ import streamlit as st
 
 from cadlib.errors import CadError
 from cadlib.ui import background
+from cadlib.ui.blind import draw_blind_first, hidden_images, is_blind_first
 from cadlib.ui.case_store import case_store, reader, remember_stored
 from cadlib.ui.held import let_go
 from cadlib.ui.session import hold_image
@@ -133,7 +134,16 @@ def _draw_list(store: "CaseStore") -> None:
             offset=(page - 1) * PAGE_SIZE,
         )
     about = f"Page {page:,} of {pages:,} · {chosen.total:,} images"
-    asked = work_table(store, items, STATES, about, page=page, pages=pages)
+    hidden = hidden_images([item.image_id for item in items])
+    asked = work_table(
+        store,
+        items,
+        hidden,
+        STATES,
+        about,
+        page=page,
+        pages=pages,
+    )
     if asked.page:
         st.session_state[_PAGE] = asked.page
         st.rerun()
@@ -148,11 +158,14 @@ def _draw_filter(store: "CaseStore") -> _Filter | None:
     from cadlib.cases.records import STATES  # noqa: PLC0415
     from cadlib.cases.work_list import count_by_state  # noqa: PLC0415
 
+    draw_blind_first()
     text_place, order_place = st.columns([2, 1], vertical_alignment="bottom")
     text = text_place.text_input("Pseudonym", key="work-text", placeholder="all patients").strip()
+    # An order by the result would tell the result.
+    orders: list[Order] = ["age"] if is_blind_first() else list(ORDER_TEXTS)
     order = order_place.selectbox(
         "Sort by",
-        list(ORDER_TEXTS),
+        orders,
         format_func=ORDER_TEXTS.__getitem__,
         key="work-order",
     )

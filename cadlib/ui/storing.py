@@ -14,7 +14,9 @@ from cadlib.assessment import Assessment
 from cadlib.errors import CadError
 from cadlib.images.patient import COARSE_SITES, SEXES, SITES
 from cadlib.ui.case_store import case_store, reader, remember_stored, stored_image
+from cadlib.ui.image_views import photograph
 from cadlib.ui.models import model
+from cadlib.ui.readings import draw_first_reading_fields, readings
 from cadlib.ui.session import Case
 from cadlib.ui.text import plain
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from cadlib.cases.store import CaseStore
     from cadlib.cases.writing import CaseWriter
 
+HIDDEN_HERE = (
+    "Blind first is on: the result is shown once you have recorded your reading. The case is "
+    "stored with it. Switch the setting off on the Work list page."
+)
 NOT_STORED = "Not stored: this image is gone when you remove it or close this tab."
 PSEUDONYM_HELP = (
     "A code that means nothing outside your clinic, such as P-0001. Do not enter a name or a date "
@@ -44,8 +50,11 @@ class _Entered:
 
 
 def storing(case: Case) -> None:
-    """Draw whether the case on the page is stored, and what stores it."""
-    if case.assessment is None or stored_image(case.key):
+    """Draw what is stored of the case on the page, or what stores it."""
+    if case.assessment is None:
+        return
+    if stored_image(case.key):
+        readings(case)
         return
     form = st.expander(
         "Store case",
@@ -58,6 +67,51 @@ def storing(case: Case) -> None:
     if form.open:
         with form:
             _draw_form(case, case.assessment)
+
+
+def first_reading(case: Case) -> None:
+    """Draw an image without its result, and what records the reader's first reading."""
+    if case.assessment is None:
+        return
+    store = case_store()
+    if store is None:
+        return
+    left, right = st.columns(2)
+    with left:
+        st.image(photograph(case.assessment.image), width="stretch", alt=case.name)
+    with right:
+        st.info(HIDDEN_HERE, icon=":material/visibility_off:")
+        try:
+            _draw_first_reading(store, case, case.assessment)
+        except CadError as error:
+            st.error(plain(str(error)))
+
+
+def _draw_first_reading(store: "CaseStore", case: Case, assessment: Assessment) -> None:
+    from cadlib.cases import queries  # noqa: PLC0415
+
+    image_id = stored_image(case.key)
+    entered = None
+    if image_id is None:
+        entered = _draw_fields(store, case)
+    details = draw_first_reading_fields(case.view_key)
+    is_complete = details is not None and (image_id or entered)
+    pressed = st.button(
+        "Record my reading and show the result",
+        key="first-reading",
+        type="primary",
+        disabled=not is_complete,
+    )
+    if not pressed or details is None:
+        return
+    # A reading needs a stored image.
+    if entered:
+        image_id = _store(store, assessment, entered).id
+        remember_stored(case.key, image_id)
+    with store.write(reader()) as cases:
+        image = queries.image(cases.connection, str(image_id))
+        cases.add_reading(image, details)
+    st.rerun()
 
 
 def _draw_form(case: Case, assessment: Assessment) -> None:

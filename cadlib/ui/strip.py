@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cadlib.metrics.operating_point import two_digits
+from cadlib.ui.blind import hidden_cases
 from cadlib.ui.image_views import square
 from cadlib.ui.quality import shown
 from cadlib.ui.session import Case, choose
@@ -15,17 +16,20 @@ _SIDE_PX = 128
 
 def strip(ranked: Sequence[Case], chosen: Case) -> None:
     """Draw a tile for each file, whose button selects it."""
+    hidden = hidden_cases([case.key for case in ranked])
     caption = f"{len(ranked)} files, highest malignant probability first"
+    if hidden:
+        caption += f" · {len(hidden)} that you have not read, last"
     failed = sum(case.assessment is None for case in ranked)
     if failed:
         caption += f" · {failed} with a file error"
     st.caption(caption)
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
         for case in ranked:
-            _tile(case, chosen=case is chosen)
+            _tile(case, chosen=case is chosen, hidden=case.key in hidden)
 
 
-def _tile(case: Case, *, chosen: bool) -> None:
+def _tile(case: Case, *, chosen: bool, hidden: bool) -> None:
     key = case.key[:8]
     with st.container(width=_SIDE_PX, gap="xsmall", key=f"tile-{key}"):
         if case.assessment:
@@ -34,7 +38,7 @@ def _tile(case: Case, *, chosen: bool) -> None:
             with st.container(height=_SIDE_PX, border=True, gap=None):
                 st.caption(plain(case.reason))
         st.button(
-            _label(case, chosen=chosen),
+            "not read yet" if hidden else _label(case, chosen=chosen),
             f"choose-{key}",
             plain(case.name),
             choose,

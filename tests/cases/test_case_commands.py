@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from cadlib.__main__ import main
-from cadlib.cases import database, schema
+from cadlib.cases import place, schema
 from cadlib.cases.store import CaseStore
 from tests.case_examples import add_case
 
@@ -12,8 +12,8 @@ from tests.case_examples import add_case
 @pytest.fixture
 def store(tmp_path, monkeypatch, lesion_images):
     """Return the store of the environment, with a patient."""
-    monkeypatch.setenv(database.URL_VARIABLE, f"sqlite:///{tmp_path / 'cases.sqlite'}")
-    monkeypatch.setenv(database.IMAGES_VARIABLE, str(tmp_path / "images"))
+    monkeypatch.setenv(place.URL_VARIABLE, f"sqlite:///{tmp_path / 'cases.sqlite'}")
+    monkeypatch.setenv(place.IMAGES_VARIABLE, str(tmp_path / "images"))
     store = CaseStore.open()
     add_case(store, "P-1", lesion_images[0])
     yield store

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from cadlib.assessment import assess
-from cadlib.cases import database, queries, schema
+from cadlib.cases import database, place, queries, schema
 from cadlib.cases.records import (
     BodyPlace,
     LesionDetails,
@@ -183,6 +183,29 @@ def add_two_patients(store, first: str, second: str) -> None:
         cases.add_patient(PatientDetails(second))
 
 
+def test_a_reader_reads_blind_once_that_is_chosen(store):
+    with store.write("a") as cases:
+        cases.set_blind_first(True)
+    with store.write("b") as cases:
+        cases.set_blind_first(True)
+        cases.set_blind_first(False)
+    with store.read() as connection:
+        chosen = {reader: queries.blind_first(connection, reader) for reader in "abc"}
+    assert chosen == {"a": True, "b": False, "c": False}
+
+
+def test_images_are_those_that_a_reader_has_read(store, lesion_images):
+    first = add_case(store, "P-1", lesion_images[0]).image
+    second = add_case(store, "P-2", lesion_images[1]).image
+    with store.write("a") as cases:
+        cases.add_reading(first, FIRST_READING)
+    both = [first.id, second.id]
+    with store.read() as connection:
+        assert queries.images_read_by(connection, "a", both) == {first.id}
+        assert queries.images_read_by(connection, "b", both) == set()
+        assert queries.images_read_by(connection, "a", []) == set()
+
+
 def test_an_error_in_the_block_saves_nothing(store):
     with pytest.raises(CaseRejected):
         add_two_patients(store, "P-1", "P-1")
@@ -250,8 +273,8 @@ def test_a_password_is_in_no_message(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 def test_the_folder_of_cases_is_private(tmp_path, monkeypatch, lesion_images):
-    monkeypatch.setattr(database, "own_dir", lambda: tmp_path / "data" / "cases")
-    for variable in (database.URL_VARIABLE, database.IMAGES_VARIABLE):
+    monkeypatch.setattr(place, "own_dir", lambda: tmp_path / "data" / "cases")
+    for variable in (place.URL_VARIABLE, place.IMAGES_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     store = CaseStore.open()
     add_case(store, "P-1", lesion_images[0])

@@ -1,7 +1,7 @@
 """Draws the work list as a table that keys control."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _PICTURE_PX = 112
 WAITING = "waiting for its assessment"
+NOT_READ = "hidden until you have read it"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Asked:
 def work_table(
     store: "CaseStore",
     items: "Sequence[WorkItem]",
+    hidden: Collection[str],
     states: Sequence[str],
     about: str,
     *,
@@ -46,12 +48,13 @@ def work_table(
 ) -> Asked:
     """Draw images as rows; return what the reader asked for.
 
-    `about` stands between the buttons of the pages, which are numbered from 1.
+    `hidden` are the images whose results this reader must not see yet. `about` stands between the
+    buttons of the pages, which are numbered from 1.
     """
     mounted = _mount(
         key="work-table",
         data={
-            "rows": [_row(store, item) for item in items],
+            "rows": [_row(store, item, hidden) for item in items],
             "states": list(states),
             "about": about,
             "page": page,
@@ -83,7 +86,7 @@ def _checked(mounted: Any, shown: set[str], states: Sequence[str], pages: int) -
     return Asked()
 
 
-def _row(store: "CaseStore", item: "WorkItem") -> dict[str, Any]:
+def _row(store: "CaseStore", item: "WorkItem", hidden: Collection[str]) -> dict[str, Any]:
     """Return the values of a row for the browser."""
     site = f", {item.site}" if item.site else ""
     row = {
@@ -93,25 +96,35 @@ def _row(store: "CaseStore", item: "WorkItem") -> dict[str, Any]:
         "lesion": f"{item.label}{site}",
         "state": item.state,
         "added": moment_text(item.added_at),
-        "probability": item.malignant_probability,
-        "low": item.malignant_low,
-        "high": item.malignant_high,
-        "threshold": item.threshold,
+        "probability": None,
         "risk_text": WAITING,
         "hue": "gray",
         "diagnosis": "",
         "doubt": "",
     }
     # An image that waits has no result.
+    if item.image_id in hidden:
+        # Not in the browser either.
+        return row | {"risk_text": NOT_READ}
     if item.diagnosis is None or item.malignant_probability is None:
         return row
-    of = diagnosis(item.diagnosis)
-    row["risk_text"] = two_digits(item.malignant_probability)
-    # Malignant and benign colours show the decision; the mark says it without colour.
-    row["hue"] = hue("MEL" if item.action == "refer" else "NV")
-    row["diagnosis"] = f"{of.mark} {of.name}"
-    row["doubt"] = _doubt(item)
-    return row
+    return row | _assessed(item, item.diagnosis, item.malignant_probability)
+
+
+def _assessed(item: "WorkItem", code: str, probability: float) -> dict[str, Any]:
+    """Return the values of a result for the browser."""
+    of = diagnosis(code)
+    return {
+        "risk_text": two_digits(probability),
+        "probability": probability,
+        "low": item.malignant_low,
+        "high": item.malignant_high,
+        "threshold": item.threshold,
+        # The colour shows the decision; the mark of the diagnosis needs no colour.
+        "hue": hue("MEL" if item.action == "refer" else "NV"),
+        "diagnosis": f"{of.mark} {of.name}",
+        "doubt": _doubt(item),
+    }
 
 
 def _doubt(item: "WorkItem") -> str:
