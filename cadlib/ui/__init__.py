@@ -16,6 +16,7 @@
     trust            faithfulness and stability of a saliency map
     quality          image quality and image type, and the results that are hidden
     session          the images of one session
+    pdf_report       the PDF report of a case
     downloads        the buttons to download the results and to remove images
     channels         red and blue swapped by the reader, and back
     held             the bytes that a session holds in memory

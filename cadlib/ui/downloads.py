@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cadlib.ui.blind import hidden_cases
+from cadlib.ui.pdf_report import pdf_report
 from cadlib.ui.session import Case, cases_csv, cases_json, remove
 
 DOWNLOAD_ICON = ":material/download:"
@@ -37,6 +38,7 @@ def downloads(cases: Sequence[Case], case: Case) -> None:
             icon=DOWNLOAD_ICON,
             on_click="ignore",
         )
+        pdf_report(case)
         st.button(
             "Remove image",
             "remove",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -33,6 +34,15 @@ def choose(page: Page, label: str, option: str) -> None:
     box.click()
     box.fill(option)
     box.press("Enter")
+
+
+def pdf_text(page: Page) -> str:
+    """Download the PDF report of the case on the page, and return its text."""
+    page.get_by_role("button", name="PDF report").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download PDF").click()
+    with pypdfium2.PdfDocument(download.value.path()) as document:
+        return "\n".join(sheet.get_textpage().get_text_range() for sheet in document)
 
 
 def row(page: Page, pseudonym: str):
@@ -75,6 +85,10 @@ def test_cases_are_dropped_read_and_found_again(tmp_path: Path, page: Page, file
         page.get_by_text("state: biopsy requested").wait_for()
         settle(page)
         assert violations(page) == []
+        text = pdf_text(page)
+        assert name in text
+        assert "Growth since spring." in text
+        assert "Preliminary" in text
 
         # An open page would report that its server is gone.
         page.goto("about:blank")
