@@ -108,7 +108,7 @@ def show(case: ui.Case) -> None:
     ui.channel_order(case)
     if not case.assessment:
         st.error(ui.plain(f"{case.name}: {case.reason}"), icon=":material/broken_image:")
-    elif ui.hidden_cases([case.key]):
+    elif ui.is_hidden(case.key):
         ui.first_reading(case)
     elif not ui.withheld(case.assessment, case.name):
         result(case)

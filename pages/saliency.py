@@ -80,7 +80,7 @@ if not readable:
 case = ui.chosen_case(readable)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     chosen_key = choose_case(readable, case)
-    hidden = bool(ui.hidden_cases([case.key]))
+    hidden = ui.is_hidden(case.key)
     # The diagnoses are listed by their probability.
     codes = [] if hidden else choose_codes(case)
 if chosen_key != case.key:

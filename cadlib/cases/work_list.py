@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     Table,
+    Text,
     case,
     func,
     select,
@@ -80,11 +81,14 @@ def work_list(
 def count_by_state(connection: Connection, text: str = "") -> dict[str, int]:
     """Return the number of images in each state, of patients with `text` in their pseudonym."""
     rows = _Rows()
-    counted = rows.select().where(*rows.conditions(STATES, text)).subquery()
-    query = select(counted.c.state, func.count()).group_by(counted.c.state)
+    state = rows.states.c.state
+    query = select(state, func.count()).group_by(state)
+    if text:
+        # The assessments, the largest table, are not needed.
+        query = query.select_from(rows.with_patients()).where(*rows.conditions(STATES, text))
     numbers = dict.fromkeys(STATES, 0)
-    for state, number in connection.execute(query):
-        numbers[state] = number
+    for name, number in connection.execute(query):
+        numbers[name] = number
     return numbers
 
 
@@ -119,6 +123,12 @@ class _Rows:
 
     def _joined(self) -> FromClause:
         """Return all tables, joined."""
+        # An image that waits for its assessment is in the list too.
+        is_of_image = self.assessments.c.image_id == schema.images.c.id
+        return self.with_patients().outerjoin(self.assessments, is_of_image)
+
+    def with_patients(self) -> FromClause:
+        """Return the tables without the assessments, joined."""
         image_id = schema.images.c.id
         lesions = schema.lesions
         return (
@@ -127,8 +137,6 @@ class _Rows:
             .join(self.lesions, self.lesions.c.lesion_id == lesions.c.id)
             .join(self.patients, self.patients.c.patient_id == lesions.c.patient_id)
             .join(self.states, self.states.c.image_id == image_id)
-            # An image that waits for its assessment is in the list too.
-            .outerjoin(self.assessments, self.assessments.c.image_id == image_id)
         )
 
     def conditions(self, states: Sequence[str], text: str) -> list[ColumnElement[bool]]:
@@ -142,10 +150,11 @@ class _Rows:
 
 def _latest(table: Table, key: str) -> Subquery:
     """Return the latest row of each thing of a table; `key` is the column with its id."""
-    place = func.row_number().over(partition_by=table.c[key], order_by=table.c.entry.desc())
-    numbered = select(table, place.label("place")).subquery()
-    columns = [numbered.c[column.name] for column in table.columns]
-    return select(*columns).where(numbered.c.place == 1).subquery()
+    # Long texts would be copied for each row, and no list shows them.
+    columns = [column for column in table.columns if not isinstance(column.type, Text)]
+    newer = table.alias()
+    last = select(func.max(newer.c.entry)).where(newer.c[key] == table.c[key]).scalar_subquery()
+    return select(*columns).where(table.c.entry == last).subquery()
 
 
 def _order(rows: _Rows, order: Order) -> list[ColumnElement[Any]]:

@@ -49,7 +49,7 @@ These are the only modules that use Streamlit, and the only ones with Streamlit'
 loaded only for a saliency map that needs gradients.
 """
 
-from cadlib.ui.blind import HIDDEN, hidden_cases
+from cadlib.ui.blind import HIDDEN, is_hidden
 from cadlib.ui.channels import channel_order
 from cadlib.ui.clinic import consequences
 from cadlib.ui.datasets import (
@@ -147,8 +147,8 @@ __all__ = [
     "evidence",
     "first_reading",
     "headline",
-    "hidden_cases",
     "image_map",
+    "is_hidden",
     "load_ahead",
     "map_places",
     "mark",

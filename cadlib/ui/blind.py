@@ -19,6 +19,7 @@ HELP = (
 )
 HIDDEN = "Hidden until you have recorded your reading on the Diagnose page."
 _KEY = "blind-first"
+_HIDDEN = "hidden-cases"
 
 
 def is_blind_first() -> bool:
@@ -50,14 +51,30 @@ def hidden_images(image_ids: Sequence[str]) -> set[str]:
 
 
 def hidden_cases(case_keys: Sequence[str]) -> set[str]:
-    """Return the keys of those cases of this session whose results must not be shown yet."""
-    if not is_blind_first():
+    """Return the keys of those cases of this session whose results must not be shown yet.
+
+    `is_hidden` knows them for the rest of the page.
+    """
+    hidden = _hidden_cases(case_keys)
+    # A page asks many times, and the database once.
+    st.session_state[_HIDDEN] = hidden
+    return hidden
+
+
+def _hidden_cases(case_keys: Sequence[str]) -> set[str]:
+    if not case_keys or not is_blind_first():
         return set()
     image_of = {key: stored_image(key) for key in case_keys}
     stored = [image_id for image_id in image_of.values() if image_id]
     hidden = hidden_images(stored)
     # A case that is not stored has no reading.
     return {key for key, image_id in image_of.items() if not image_id or image_id in hidden}
+
+
+def is_hidden(case_key: str) -> bool:
+    """Return whether the result of a case on the page must not be shown yet."""
+    hidden: set[str] = st.session_state[_HIDDEN]
+    return case_key in hidden
 
 
 def draw_blind_first() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cadlib.ui.blind import hidden_cases
+from cadlib.ui.blind import is_hidden
 from cadlib.ui.pdf_report import pdf_report
 from cadlib.ui.session import Case, cases_csv, cases_json, remove
 
@@ -17,8 +17,7 @@ def downloads(cases: Sequence[Case], case: Case) -> None:
     `case` is the one on the page; its button removes it alone. Results that are hidden from this
     reader are not downloaded.
     """
-    hidden = hidden_cases([held.key for held in cases])
-    visible = [held for held in cases if held.key not in hidden]
+    visible = [held for held in cases if not is_hidden(held.key)]
     with st.container(horizontal=True, key="downloads"):
         st.download_button(
             "Download CSV",

@@ -10,7 +10,7 @@ import streamlit as st
 from cadlib.assessment import Assessment
 from cadlib.errors import CadError
 from cadlib.saliency.heatmap import METHODS, RISE, Heatmap, Method
-from cadlib.ui.blind import hidden_cases
+from cadlib.ui.blind import is_hidden
 from cadlib.ui.case_store import case_store, reader, stored_image
 from cadlib.ui.clinic import prevalence
 from cadlib.ui.image_views import heatmap, rise_is_ready
@@ -29,7 +29,7 @@ PAPERS: "tuple[Paper, ...]" = ("A4", "Letter")
 
 def pdf_report(case: Case) -> None:
     """Draw the choice of paper, and the button that downloads the report."""
-    if case.assessment is None or hidden_cases([case.key]):
+    if case.assessment is None or is_hidden(case.key):
         return
     form = st.popover(
         "PDF report",

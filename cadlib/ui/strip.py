@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cadlib.metrics.operating_point import two_digits
-from cadlib.ui.blind import hidden_cases
+from cadlib.ui.blind import is_hidden
 from cadlib.ui.image_views import square
 from cadlib.ui.quality import shown
 from cadlib.ui.session import Case, choose
@@ -16,7 +16,7 @@ _SIDE_PX = 128
 
 def strip(ranked: Sequence[Case], chosen: Case) -> None:
     """Draw a tile for each file, whose button selects it."""
-    hidden = hidden_cases([case.key for case in ranked])
+    hidden = [case for case in ranked if is_hidden(case.key)]
     caption = f"{len(ranked)} files, highest malignant probability first"
     if hidden:
         caption += f" · {len(hidden)} that you have not read, last"
@@ -26,7 +26,7 @@ def strip(ranked: Sequence[Case], chosen: Case) -> None:
     st.caption(caption)
     with st.container(horizontal=True, wrap=False, gap="small", key="strip"):
         for case in ranked:
-            _tile(case, chosen=case is chosen, hidden=case.key in hidden)
+            _tile(case, chosen=case is chosen, hidden=is_hidden(case.key))
 
 
 def _tile(case: Case, *, chosen: bool, hidden: bool) -> None:
