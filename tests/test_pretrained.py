@@ -12,12 +12,14 @@ from cadlib.errors import TrainingFailed
 from cadlib.network import backbones, pretrained
 
 LITE0 = "tf_efficientnet_lite0"
+LITE1 = "tf_efficientnet_lite1"
 LITE2 = "tf_efficientnet_lite2"
 DINOV2 = "vit_small_patch14_dinov2"
 
 
 @pytest.mark.parametrize(
-    ("backbone", "head"), [(LITE0, "classifier"), (LITE2, "classifier"), (DINOV2, "head")]
+    ("backbone", "head"),
+    [(LITE0, "classifier"), (LITE1, "classifier"), (LITE2, "classifier"), (DINOV2, "head")],
 )
 def test_packaged_weights_fill_everything_but_the_head(backbone, head):
     built = backbones.build(backbone, 112)
@@ -33,7 +35,7 @@ def test_packaged_weights_fill_everything_but_the_head(backbone, head):
     assert unchanged == {f"{head}.weight", f"{head}.bias"}
 
 
-@pytest.mark.parametrize("backbone", [LITE0, LITE2])
+@pytest.mark.parametrize("backbone", [LITE0, LITE1, LITE2])
 def test_packaged_weights_keep_their_batch_norms_plausible(backbone):
     """Tensors put in the wrong place would give negative variances or exploding features."""
     built = backbones.build(backbone, 192)

