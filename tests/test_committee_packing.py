@@ -177,6 +177,12 @@ def test_members_of_different_inputs_are_refused(members, dataset):
         pack_committee(members, dataset, "other", "1.0.0")
 
 
+def test_members_from_before_the_symmetric_crop_get_it(members, dataset):
+    change_record(members[1], lambda raw: raw["input"].update(symmetric=False))
+    folder = pack_committee(members, dataset, "other", "1.0.0")
+    assert Model.load(folder).record.input.symmetric
+
+
 def test_a_member_with_other_test_images_is_refused(members, dataset):
     path = members[0] / SPLIT_FILE
     rows = pd.read_csv(path)

@@ -108,13 +108,11 @@ def pack_committee(
 
 def _in_committee(model: Model, stored: bytes, views: Literal[1, 8]) -> Model:
     """Return a member as the committee has it, with the `stored` weights."""
-    spec = msgspec.structs.replace(model.record.input, symmetric=True)
     [member] = model.record.members
     digest = manifest.file_facts(stored).sha256
     halved = msgspec.structs.replace(member, weights_sha256=digest)
     record = msgspec.structs.replace(
-        model.record,
-        input=spec,
+        _with_symmetric_crop(model.record),
         views=views,
         members=(halved,),
     )
@@ -122,6 +120,12 @@ def _in_committee(model: Model, stored: bytes, views: Literal[1, 8]) -> Model:
     network = Engine(graph, weights.unpack(stored))
     committee = Committee([network], views)
     return Model(record, committee, model.folder)
+
+
+def _with_symmetric_crop(record: ModelRecord) -> ModelRecord:
+    """Return a record with a crop that turns with the image; older members have another."""
+    spec = msgspec.structs.replace(record.input, symmetric=True)
+    return msgspec.structs.replace(record, input=spec)
 
 
 def _check_members(models: Sequence[Model]) -> Path:
@@ -155,13 +159,15 @@ def _settings_of(model: Model) -> Mapping[str, Any]:
 
 def _check_same(models: Sequence[Model]) -> None:
     """Raise TrainingFailed where members differ in what they share with the committee."""
-    first = models[0].record
-    for model in models[1:]:
+    # The members may differ in the crop: in the committee, that of all is symmetric.
+    records = [_with_symmetric_crop(model.record) for model in models]
+    first = records[0]
+    for record in records[1:]:
         for name in _SAME:
-            if getattr(model.record, name) != getattr(first, name):
+            if getattr(record, name) != getattr(first, name):
                 raise TrainingFailed(
                     f"Expected members with the same `{name}`, but those of {first.model_id} and "
-                    f"{model.record.model_id} differ. Train one of them again."
+                    f"{record.model_id} differ. Train one of them again."
                 )
 
 
