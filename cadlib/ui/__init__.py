@@ -32,6 +32,7 @@
     blind            results hidden until the reader has recorded a reading
     storing          the choice whether a case is stored
     readings         the readings and outcomes of a stored case
+    lesion_history   the images of a lesion over its visits
     background       dropped files stored and assessed in the background
     stored_list      the work list of stored images
     work_table       its rows, which keys control

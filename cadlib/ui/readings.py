@@ -8,6 +8,7 @@ import streamlit as st
 from cadlib.errors import CadError
 from cadlib.taxonomy import CODES, diagnosis
 from cadlib.ui.case_store import case_store, reader, stored_image
+from cadlib.ui.lesion_history import lesion_history
 from cadlib.ui.session import Case
 from cadlib.ui.text import day_text, moment_text, plain
 
@@ -46,6 +47,7 @@ def _draw(store: "CaseStore", image_id: str, case: Case) -> None:
     st.markdown(_about(stored))
     for line in _history(stored):
         st.caption(line)
+    lesion_history(store, stored, case.view_key)
     left, right = st.columns(2)
     with left, st.expander("Add a reading", key=f"reading-{case.view_key}"):
         # An image of the work list may still wait for its assessment.

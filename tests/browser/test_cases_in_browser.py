@@ -126,6 +126,19 @@ def test_a_case_is_stored_only_when_the_reader_says_so(
     page.get_by_role("combobox", name="Sex").wait_for()
     page.get_by_role("button", name="Store", exact=True).click()
     page.get_by_text("Stored: patient P-0001 · lesion L1").wait_for()
+    expect(page.get_by_text("History of lesion L1")).to_have_count(0)
     page.get_by_role("link", name="Work list").click()
     expect(page.locator(".work tbody tr")).to_have_count(1)
     expect(row(page, "P-0001")).to_contain_text("new")
+
+    # A second image of the lesion gives it a history.
+    page.get_by_role("link", name="Diagnose").click()
+    page.get_by_role("button", name="Try a synthetic lesion").click()
+    page.get_by_text("Not stored:").wait_for()
+    page.get_by_text("Store case").click()
+    choose(page, "Patient pseudonym", "P-0001")
+    page.get_by_role("button", name="Store", exact=True).click()
+    page.get_by_text("History of lesion L1").wait_for()
+    expect(page.get_by_alt_text("Lesion on")).to_have_count(2)
+    settle(page)
+    assert violations(page) == []

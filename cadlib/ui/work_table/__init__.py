@@ -138,22 +138,29 @@ def _doubt(item: "WorkItem") -> str:
 
 def _picture(store: "CaseStore", sha256: str) -> str:
     """Return a small JPEG as a URL; empty if the image cannot be read, which opening it reports."""
-    try:
-        jpeg = _small(store.images.address, sha256, store)
-    except CadError:
+    jpeg = stored_thumbnail(store, sha256, _PICTURE_PX)
+    if not jpeg:
         return ""
     text = base64.b64encode(jpeg).decode()
     return f"data:image/jpeg;base64,{text}"
 
 
+def stored_thumbnail(store: "CaseStore", sha256: str, side_px: int) -> bytes:
+    """Return a stored image as a small JPEG; empty if it cannot be read."""
+    try:
+        return _small(store.images.address, sha256, side_px, store)
+    except CadError:
+        return b""
+
+
 # A stored file never changes: its name is its hash. A thousand of them take 4 MB.
 @st.cache_data(max_entries=1000, show_spinner=False)
-def _small(address: str, sha256: str, _store: "CaseStore") -> bytes:  # noqa: ARG001
+def _small(address: str, sha256: str, side_px: int, _store: "CaseStore") -> bytes:  # noqa: ARG001
     from cadlib.cases.image_store import decode  # noqa: PLC0415
     from cadlib.images import LesionImage  # noqa: PLC0415
 
     pixels = decode(_store.images.read(sha256))
-    return shrunk(LesionImage(pixels, sha256, "PNG"), _PICTURE_PX)
+    return shrunk(LesionImage(pixels, sha256, "PNG"), side_px)
 
 
 _mount = st.components.v2.component(
