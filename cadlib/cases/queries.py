@@ -15,6 +15,8 @@ from cadlib.cases.records import (
     LesionDetails,
     Outcome,
     OutcomeDetails,
+    OverlayReview,
+    OverlayReviewDetails,
     Patient,
     PatientDetails,
     Reading,
@@ -113,6 +115,18 @@ def outcomes(connection: Connection, lesion_id: str) -> list[Outcome]:
     table = schema.outcomes
     query = select(table).where(table.c.lesion_id == lesion_id).order_by(table.c.entry)
     return [outcome_of_row(row) for row in _rows(connection, query)]
+
+
+def overlay_reviews(
+    connection: Connection,
+    reader_id: str | None = None,
+) -> list[OverlayReview]:
+    """Return the reviews of saliency maps by a reader, or by all, the earliest first."""
+    table = schema.overlay_reviews
+    query = select(table).order_by(table.c.entry)
+    if reader_id is not None:
+        query = query.where(table.c.reader_id == reader_id)
+    return [overlay_review_of_row(row) for row in _rows(connection, query)]
 
 
 def case_file(connection: Connection, image_id: str) -> CaseFile:
@@ -293,6 +307,33 @@ def reading_of_row(row: Row) -> Reading:
     return Reading(
         id=row["id"],
         image_id=row["image_id"],
+        assessment_id=row["assessment_id"],
+        reader_id=row["reader_id"],
+        entry=row["entry"],
+        recorded_at=row["recorded_at"],
+        details=details,
+    )
+
+
+def overlay_review_of_row(row: Row) -> OverlayReview:
+    """Return the review of a row of `overlay_reviews`."""
+    region = None
+    if row["region"] is not None:
+        corners = json.loads(row["region"])
+        region = tuple((x, y) for x, y in corners)
+    details = OverlayReviewDetails(
+        method=row["method"],
+        diagnosis=row["diagnosis"],
+        verdict=row["verdict"],
+        reason=row["reason"],
+        region=region,
+        peak_in_region=row["peak_in_region"],
+        iou=row["iou"],
+        is_random=row["is_random"],
+        repeats_id=row["repeats_id"],
+    )
+    return OverlayReview(
+        id=row["id"],
         assessment_id=row["assessment_id"],
         reader_id=row["reader_id"],
         entry=row["entry"],

@@ -281,6 +281,46 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class OverlayReviewDetails:
+    """A reader's verdict on a saliency map.
+
+    `method` and `diagnosis` are those of the map. `region` is what the reader marked before the map
+    was shown, None if nothing; `peak_in_region` and `iou` compare both (`saliency.reader_region`).
+    `is_random` is true for a map of random places, `repeats_id` names the first review of a map
+    that was shown twice; the reader knows neither. Raise CaseRejected for values out of range.
+    """
+
+    method: str
+    diagnosis: str
+    verdict: str
+    reason: str | None = None
+    region: tuple[tuple[float, float], ...] | None = None
+    peak_in_region: bool | None = None
+    iou: float | None = None
+    is_random: bool = False
+    repeats_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("a diagnosis", self.diagnosis, CODES)
+        _check_choice("a verdict", self.verdict, VERDICTS)
+        _check_term("a reason", self.reason, VERDICT_REASONS)
+        if self.iou is not None:
+            check_share("the intersection over union", self.iou)
+
+
+@dataclass(frozen=True)
+class OverlayReview:
+    """A stored review of a saliency map."""
+
+    id: str
+    assessment_id: str
+    reader_id: str
+    entry: int
+    recorded_at: datetime
+    details: OverlayReviewDetails
+
+
+@dataclass(frozen=True)
 class CaseFile:
     """Everything that is stored about an image, the earliest of each kind first."""
 

@@ -21,6 +21,8 @@ from cadlib.cases.records import (
     LesionDetails,
     Outcome,
     OutcomeDetails,
+    OverlayReview,
+    OverlayReviewDetails,
     Patient,
     PatientDetails,
     Reading,
@@ -326,6 +328,36 @@ class CaseWriter:
                     "Expected a reading before the result, but this reader has seen it. "
                     "Record a reading after the result."
                 )
+
+    def add_overlay_review(
+        self,
+        assessment: StoredAssessment,
+        details: OverlayReviewDetails,
+    ) -> OverlayReview:
+        """Add the actor's verdict on a saliency map of an assessment."""
+        region = None
+        if details.region is not None:
+            region = json.dumps(details.region)
+        row = self._insert(
+            schema.overlay_reviews,
+            "review overlay",
+            {
+                "id": _new_id(),
+                "assessment_id": assessment.id,
+                "reader_id": self.actor,
+                "method": details.method,
+                "diagnosis": details.diagnosis,
+                "verdict": details.verdict,
+                "reason": details.reason,
+                "region": region,
+                "peak_in_region": details.peak_in_region,
+                "iou": details.iou,
+                "is_random": details.is_random,
+                "repeats_id": details.repeats_id,
+            },
+            facts={"assessment": assessment.id, "verdict": details.verdict},
+        )
+        return queries.overlay_review_of_row(row)
 
     def add_outcome(self, lesion: Lesion, details: OutcomeDetails) -> Outcome:
         """Add what a lesion turned out to be. The latest outcome of a lesion counts."""
