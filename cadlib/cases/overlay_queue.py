@@ -45,6 +45,7 @@ def next_tasks(
     """
     reviews = queries.overlay_reviews(connection, reader_id)
     new = _not_reviewed(connection, reviews)
+    # Both follow from what is stored, so a restart changes nothing.
     due, later = _repeats(reviews)
     # What is not due yet comes at the end of everything.
     ordered = [*due, *(_task(assessment, reader_id) for assessment in new), *later]

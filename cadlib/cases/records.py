@@ -20,6 +20,8 @@ STAGES = ("before", "after")
 MANAGEMENTS = ("no further action", "monitor", "biopsy", "excision", "refer")
 REMOVALS = ("biopsy", "excision")
 """The managements after which histology is expected."""
+REFERRALS = (*REMOVALS, "refer")
+"""The managements that count as a decision to refer."""
 RESPONSES = ("agrees", "changes", "overrides")
 """What a reader does with the result: agrees, changes the first reading, or decides against it."""
 OTHER = "UNK"

@@ -335,6 +335,7 @@ class CaseWriter:
         details: OverlayReviewDetails,
     ) -> OverlayReview:
         """Add the actor's verdict on a saliency map of an assessment."""
+        # JSON, because its number of corners varies.
         region = None
         if details.region is not None:
             region = json.dumps(details.region)

@@ -58,6 +58,12 @@ _CASES_ACTIONS = (
         "cadlib.cli.cases:Restore",
     ),
     Entry(
+        "readers",
+        "Actions",
+        "Compare readers before and after the model's result, where the outcome is known.",
+        "cadlib.cli.cases:Readers",
+    ),
+    Entry(
         "erase",
         "Actions",
         "Delete a patient with all rows and images.",
@@ -77,7 +83,7 @@ COMMANDS = (
     Entry(
         "cases",
         "Diagnose",
-        "Verify, back up, restore or erase stored cases.",
+        "Verify, back up, restore or erase stored cases; compare their readers.",
         actions=_CASES_ACTIONS,
     ),
     Entry(

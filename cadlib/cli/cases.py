@@ -121,6 +121,36 @@ class Restore(CliCommand):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Readers(CliCommand):
+    """Compares readers alone, the model alone, and readers with the model."""
+
+    EXAMPLE: ClassVar[str] = "cadlib cases readers --imrmc study.imrmc"
+
+    imrmc: Annotated[
+        Path | None, file_option("Also write the readings in iMRMC's format into a new file.")
+    ] = None
+    database: Annotated[str | None, database_option()] = None
+    images: Annotated[str | None, images_option()] = None
+
+    def run(self) -> int:
+        """Print sensitivity, specificity and balanced accuracy, and write the file."""
+        from cadlib.cases.reader_study import paired_readings, study_readings
+        from cadlib.metrics.imrmc_format import imrmc_text
+        from cadlib.metrics.reader_results import compare_readers
+        from cadlib.metrics.reader_tables import reader_tables
+
+        if self.imrmc and self.imrmc.exists():
+            raise UsageError(f"Expected a new file, but {self.imrmc} is there. Give another name.")
+        with _open(self.database, self.images) as store, store.read() as connection:
+            readings = paired_readings(connection)
+            study = study_readings(connection)
+        print(reader_tables(compare_readers(readings)))
+        if self.imrmc:
+            self.imrmc.write_text(imrmc_text(study), encoding="utf-8")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Erase(CliCommand):
     """Deletes a patient with all rows and images; the audit log records that it was done."""
 

@@ -56,6 +56,7 @@ def agreement(pairs: VerdictPairs, seed: int = 0) -> Estimate:
 
 def equal_share(pairs: VerdictPairs, seed: int = 0) -> Estimate:
     """Return the share of pairs with the same verdict; NaN without pairs."""
+    # As numbers, so that their mean is a share.
     is_equal = (pairs.first == pairs.second).astype(np.float64)
     return share(is_equal, pairs.patients, seed)
 
@@ -85,16 +86,10 @@ def pairs_of_readers(
 
     A reader must have one verdict on a map: raise ValueError for two.
     """
-    by_map: dict[str, dict[str, int]] = {}
-    for row, (reader, name) in enumerate(zip(readers, maps, strict=True)):
-        of_map = by_map.setdefault(name, {})
-        if reader in of_map:
-            raise ValueError(f"Expected one verdict of {reader} on {name}, but got two.")
-        of_map[reader] = row
     first: list[str] = []
     second: list[str] = []
     patient_of: list[int] = []
-    for of_map in by_map.values():
+    for of_map in _rows_by_map(readers, maps).values():
         # In the order of names, so that the pair does not depend on who came first.
         for one, other in combinations(sorted(of_map), 2):
             first.append(verdicts[of_map[one]])
@@ -105,6 +100,18 @@ def pairs_of_readers(
         second=np.array(second, object),
         patients=np.array(patient_of, np.int64),
     )
+
+
+def _rows_by_map(readers: Sequence[str], maps: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the row of each reader by map; raise ValueError for two of one reader."""
+    by_map: dict[str, dict[str, int]] = {}
+    for row, (reader, name) in enumerate(zip(readers, maps, strict=True)):
+        of_map = by_map.setdefault(name, {})
+        # A repeated review is compared with the first one, not with those of others.
+        if reader in of_map:
+            raise ValueError(f"Expected one verdict of {reader} on {name}, but got two.")
+        of_map[reader] = row
+    return by_map
 
 
 def _kappa(first: Texts, second: Texts) -> float:
@@ -130,6 +137,7 @@ def _estimate(
     # One patient gives no idea of how much patients differ.
     if len(groups) < 2:
         return Estimate(value, None, n)
+    # The same verdicts always have the same interval.
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(DRAWS):

@@ -15,7 +15,7 @@ from cadlib.errors import CaseRejected
 from cadlib.saliency.heatmap import Heatmap
 
 HIGHLIGHTED_SHARE = 0.5
-"""Values of at least this share of the peak count as highlighted: the full width at half maximum."""
+"""Values of at least this share of the peak count as highlighted (full width at half maximum)."""
 LEAST_POINTS = 3
 MOST_POINTS = 500
 _SMOOTHING_SHARE = 0.1
@@ -70,12 +70,14 @@ def compare_with_region(
     if not heatmap.raw_peak > 0:
         return None
     width_px, height_px = image_px
+    # OpenCV fills a polygon with whole pixels.
     inside = np.zeros((height_px, width_px), np.uint8)
     corners = np.array(region) * [width_px, height_px]
     cv2.fillPoly(inside, [np.rint(corners).astype(np.int32)], 1)
     values = _over_image(heatmap, width_px, height_px)
     highlighted = values >= HIGHLIGHTED_SHARE * values.max()
     marked = inside.astype(bool)
+    # The first of several equal peaks counts.
     peak = np.unravel_index(values.argmax(), values.shape)
     union = (highlighted | marked).sum()
     iou = (highlighted & marked).sum() / union

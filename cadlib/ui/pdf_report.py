@@ -86,6 +86,7 @@ def _maker(
 
     It has all that a session knows, because it runs outside the session.
     """
+    # Like the page, the report explains the most probable diagnosis.
     top, _ = assessment.prediction.ranking()[0]
     method = _method(assessment)
     heat: Heatmap = heatmap(assessment, top, method)
