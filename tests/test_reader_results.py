@@ -16,16 +16,22 @@ from cadlib.metrics.reader_results import (
 )
 
 
+def flags(values) -> np.ndarray:
+    """Return flags as an array, of objects where one is missing."""
+    return np.array(values)
+
+
 def paired(malignant, before, after, model, patient=None, reader=None, case=None):
     n = len(malignant)
+    case = case or [f"C{number}" for number in range(n)]
     return PairedReadings(
-        patient=np.array(patient or [f"P{number}" for number in range(n)]),
+        patient=np.array(patient or [f"patient of {name}" for name in case]),
         reader=np.array(reader or ["a"] * n),
-        case=np.array(case or [f"C{number}" for number in range(n)]),
-        malignant=np.array(malignant, bool),
-        before=np.array(before, bool),
-        after=np.array(after, bool),
-        model=np.array(model, bool),
+        case=np.array(case),
+        malignant=flags(malignant),
+        before=flags(before),
+        after=flags(after),
+        model=flags(model),
     )
 
 
@@ -71,15 +77,23 @@ def test_differences_are_paired(study):
         results.metrics[WITH_MODEL]["sensitivity"].value
         - results.metrics[ALONE]["sensitivity"].value
     )
-    assert results.differences[WITH_MODEL]["sensitivity"].value == pytest.approx(expected)
-    assert set(results.differences) == {MODEL, WITH_MODEL}
+    difference = results.differences[ALONE, WITH_MODEL]["sensitivity"]
+    assert difference.value == pytest.approx(expected)
+    low, high = difference.interval
+    assert low < expected < high
+    assert set(results.differences) == {
+        (ALONE, MODEL),
+        (ALONE, WITH_MODEL),
+        (MODEL, WITH_MODEL),
+    }
 
 
 def test_readers_who_never_change_have_a_difference_of_exactly_0(study):
     same = paired(study.malignant, study.before, study.before, study.model)
     results = compare_readers(same)
-    for result in results.differences[WITH_MODEL].values():
-        assert (result.value, result.interval) == (0, (0, 0))
+    for result in results.differences[ALONE, WITH_MODEL].values():
+        # Draws that all agree do not show how far they are from the truth.
+        assert (result.value, result.interval) == (0, None)
     assert results.moves.n_to_wrong == results.moves.n_to_correct == 0
 
 
@@ -119,16 +133,26 @@ def test_an_interval_over_patients_is_wider_than_one_over_readings(study):
     assert np.ptp(by_patient.interval) > 1.2 * np.ptp(by_reading.interval)
 
 
+TWO = {
+    "malignant": [True, False],
+    "before": [True, True],
+    "after": [True, True],
+    "model": [True, True],
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"case": ["C", "C"], "reader": ["a", "b"]}, "one truth for each case"),
         ({"patient": ["P", ""]}, "the patient of each reading"),
+        ({"malignant": [True, None]}, "true or false as `malignant`"),
+        ({"after": [True, None]}, "true or false as `after`"),
     ],
 )
 def test_readings_that_contradict_each_other_are_refused(changes, message):
     with pytest.raises(StudyInvalid, match=message):
-        paired([True, False], [True, True], [True, True], [True, True], **changes)
+        paired(**(TWO | changes))
 
 
 def test_a_reader_who_reads_a_case_twice_is_refused():
@@ -143,6 +167,19 @@ def test_two_decisions_of_the_model_on_a_case_are_refused():
             [True, True],
             [True, True],
             [True, False],
+            case=["C", "C"],
+            reader=["a", "b"],
+        )
+
+
+def test_a_case_of_two_patients_is_refused():
+    with pytest.raises(StudyInvalid, match="one patient for each case"):
+        paired(
+            [True, True],
+            [True, True],
+            [True, True],
+            [True, True],
+            patient=["P", "Q"],
             case=["C", "C"],
             reader=["a", "b"],
         )

@@ -143,7 +143,7 @@ class PackStep(Step):
             member = read_built(recipe)
             if member is None:
                 return False
-            trained.append(member.record.weights_sha256)
+            trained.append(_halved_sha256(recipe.folder))
         packed = [member.weights_sha256 for member in record.members]
         return packed == trained
 
@@ -165,6 +165,14 @@ class PackStep(Step):
             views="1" if self.recipe.views == 1 else "8",
             overwrite=self.recipe.folder.exists(),
         )
+
+
+def _halved_sha256(folder: Path) -> str:
+    """Return the hash of the weights of a network as a committee stores them, in 16 bits."""
+    from cadlib.model import manifest, weights
+
+    stored = (folder / manifest.WEIGHTS_FILE).read_bytes()
+    return manifest.file_facts(weights.halve(stored)).sha256
 
 
 def check_inputs(committee: Recipe) -> None:

@@ -19,12 +19,14 @@ from cadlib.metrics.study_readings import (
     checked_flags,
     checked_names,
 )
-from cadlib.metrics.summary import DRAWS, bootstrap, interval_ends
+from cadlib.metrics.summary import DRAWS, bootstrap, distinct_ends
 
 ALONE = "reader alone"
 MODEL = "model alone"
 WITH_MODEL = "reader with model"
 DECIDERS = (ALONE, MODEL, WITH_MODEL)
+COMPARED = ((ALONE, MODEL), (ALONE, WITH_MODEL), (MODEL, WITH_MODEL))
+"""The pairs of deciders of a difference, the second minus the first."""
 METRICS = ("sensitivity", "specificity", "balanced accuracy")
 
 Names = NDArray[np.str_]
@@ -65,6 +67,7 @@ class PairedReadings:
         for flag in flags:
             values = checked_flags(getattr(self, flag), flag, reader, case)
             object.__setattr__(self, flag, values)
+        check_one_value(case, self.patient, "patient")
         check_one_value(case, self.malignant, "truth")
         check_one_value(case, self.model, "decision of the model")
         self._check_repeats()
@@ -110,28 +113,30 @@ class Moves:
 class ReaderResults:
     """The comparison of `compare_readers`.
 
-    `metrics` has a Result by decider and metric, `differences` those of two deciders to the reader
-    alone: by decider and metric. The readings of a difference are paired.
+    `metrics` has a Result by decider and metric. `differences` has those of each pair of deciders,
+    second minus first (COMPARED), by metric; their readings are paired.
     """
 
     n_readings: int
     n_readers: int
     n_patients: int
     metrics: Mapping[str, Mapping[str, Result]]
-    differences: Mapping[str, Mapping[str, Result]]
+    differences: Mapping[tuple[str, str], Mapping[str, Result]]
     moves: Moves
 
 
 def compare_readers(readings: PairedReadings) -> ReaderResults:
     """Compare the three deciders, and count how often the model moved a reader."""
     metrics = {}
-    differences = {}
     for decider in DECIDERS:
-        decided = readings.decisions(decider)
-        metrics[decider] = _results(readings, decided)
-        # The reader alone does not differ from itself.
-        if decider != ALONE:
-            differences[decider] = _results(readings, decided, readings.decisions(ALONE))
+        metrics[decider] = _results(readings, readings.decisions(decider))
+    differences = {}
+    for reference, decider in COMPARED:
+        differences[reference, decider] = _results(
+            readings,
+            readings.decisions(decider),
+            readings.decisions(reference),
+        )
     return ReaderResults(
         n_readings=len(readings.reader),
         n_readers=len(set(readings.reader.tolist())),
@@ -238,4 +243,4 @@ def _result(readings: PairedReadings, statistic: _Statistic, n: int) -> Result:
     if len(set(patients.tolist())) < 2:
         return Result(value, None, n)
     drawn = [statistic(weights) for weights in bootstrap(patients, DRAWS)]
-    return Result(value, interval_ends(np.concatenate(drawn)), n)
+    return Result(value, distinct_ends(np.concatenate(drawn)), n)

@@ -13,7 +13,7 @@ NONE = (
 
 
 def reader_tables(results: ReaderResults) -> str:
-    """Return three tables: metrics, differences to the reader alone, and moves.
+    """Return three tables: metrics, differences, and moves.
 
     Brackets have 95 % intervals over patients.
     """
@@ -27,8 +27,8 @@ def reader_tables(results: ReaderResults) -> str:
     head = ("", *METRICS)
     metrics = [_row(decider, results.metrics[decider]) for decider in DECIDERS]
     differences = []
-    for decider, values in results.differences.items():
-        differences.append(_row(f"{decider} minus reader alone", values, change_text))
+    for (reference, decider), values in results.differences.items():
+        differences.append(_row(f"{decider} minus {reference}", values, change_text))
     moves = results.moves
     moved = [
         (

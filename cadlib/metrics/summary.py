@@ -490,7 +490,7 @@ def _interval_of(metric: Metric, drawn: Floats) -> Any:
     has_columns = metric.keys or metric.each
     # A single number becomes one column, so that all metrics take the same way.
     columns = drawn if has_columns else drawn[:, None]
-    ends = tuple(_distinct_ends(values) for values in columns.T)
+    ends = tuple(distinct_ends(values) for values in columns.T)
     if metric.each:
         return ends
     if metric.keys:
@@ -509,7 +509,7 @@ def interval_ends(values: Floats) -> tuple[float, float] | None:
     return low, high
 
 
-def _distinct_ends(values: Floats) -> tuple[float, float] | None:
+def distinct_ends(values: Floats) -> tuple[float, float] | None:
     """Return low and high end of the draws of one number; None where they give no interval."""
     ends = interval_ends(values)
     if ends is None:
@@ -524,7 +524,7 @@ def _error_interval(gaps: Floats, drawn: Floats) -> tuple[float, float] | None:
     # Without an image no gap is defined.
     if np.isnan(gaps).any():
         return None
-    # As in `_distinct_ends`, draws that all agree do not show how far they are from the truth.
+    # As in `distinct_ends`, draws that all agree do not show how far they are from the truth.
     all_agree = not (drawn != drawn[0]).any()
     if all_agree:
         return None

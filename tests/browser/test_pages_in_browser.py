@@ -214,7 +214,8 @@ def test_late_results_do_not_move_the_page(server, page, data_dir):
     assert len(before) == 4
     page.get_by_text("same top diagnosis in").wait_for()
     settle(page)
-    assert page.evaluate(places) == before
+    # What comes below the result, such as "Store case", moves nothing.
+    assert page.evaluate(places)[: len(before)] == before
 
 
 def test_a_picture_is_pasted(server, page, model, data_dir):

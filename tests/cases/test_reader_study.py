@@ -95,10 +95,10 @@ def test_the_command_prints_the_comparison_and_writes_imrmc(environment, read, t
     printed = capsys.readouterr().out
     assert printed.startswith("12 readings by 1 readers, 12 patients.")
     assert "| reader alone | 0.667 (" in printed
-    assert "| reader with model | 1.000 (" in printed
+    # Draws that all agree give no interval.
+    assert "| reader with model | 1.000 | 0.833 (" in printed
     assert "| reader with model minus reader alone | +0.333 (" in printed
     assert "| correct to wrong | 1 | 0.100 (" in printed
-    # Some draws have neither of the two.
     assert "| wrong to correct | 2 | 1.000 | 2 |" in printed
     study = study_of_imrmc(file.read_text(encoding="utf-8"))
     assert len(study.reader) == 24
