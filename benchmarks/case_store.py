@@ -20,9 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -31,11 +32,13 @@ from streamlit.testing.v1 import AppTest
 
 from cadlib.assessment import assess
 from cadlib.cases import database, place, queries, schema
+from cadlib.cases.audit_log import canonical
 from cadlib.cases.records import STATES
 from cadlib.cases.store import CaseStore
+from cadlib.cases.stored_file import StoredFile
 from cadlib.cases.work_list import ORDERS, count_by_state, work_list
 from cadlib.images import read_image
-from cadlib.images.synthetic import demo_lesions
+from cadlib.images.synthetic import SyntheticLesion, demo_lesions
 from cadlib.model.model import Model
 from cadlib.ui.stored_list import PAGE_SIZE
 
@@ -73,54 +76,84 @@ def fill(store: CaseStore, model: Model, n_cases: int, n_images: int) -> None:
     The rows are written without the audit log, which no page reads.
     """
     rng = np.random.default_rng(0)
-    lesions = [lesion.png() for lesion in demo_lesions()[:N_PICTURES]]
-    pictures = [read_image(lesion) for lesion in lesions]
-    files = [store.store_file(picture) for picture in pictures]
-    assessed = [assess(model, picture, with_heatmap=False) for picture in pictures]
-    contents = [json.dumps(assessment.to_json(), default=str) for assessment in assessed]
-    record = model.record
+    samples = [Sample.of(store, model, lesion) for lesion in demo_lesions()[:N_PICTURES]]
     rows = Rows()
     cases = [add_case(rows, number) for number in range(n_cases)]
     for number in range(n_images):
-        lesion_id, visit_id = cases[number % n_cases]
-        picture = number % len(files)
-        image_id = str(uuid4())
-        file = files[picture]
-        rows.add(
-            "images",
-            id=image_id,
-            sha256=file.sha256,
-            source_sha256=file.source.sha256,
-            source_format="PNG",
-            width_px=file.source.width_px,
-            height_px=file.source.height_px,
-            file_width_px=file.source.width_px,
-            file_height_px=file.source.height_px,
-            red_blue_swapped=False,
-            notes="[]",
-        )
-        rows.add("image_places", image_id=image_id, lesion_id=lesion_id, visit_id=visit_id)
-        rows.add("states", image_id=image_id, state=STATES[int(rng.integers(len(STATES)))])
-        rows.add(
-            "assessments",
-            id=str(uuid4()),
-            image_id=image_id,
-            model_name=record.name,
-            model_version=record.version,
-            model_id=record.model_id,
-            operating_point="balanced",
-            threshold=0.22,
-            action="refer",
-            diagnosis="MEL",
-            malignant_probability=float(rng.random()),
-            malignant_low=None,
-            malignant_high=None,
-            borderline=False,
-            interpretable=True,
-            content=contents[picture],
-        )
+        sample = samples[number % len(samples)]
+        image_id = add_image(rows, cases[number % n_cases], sample.file)
+        state = STATES[int(rng.integers(len(STATES)))]
+        rows.add("states", image_id=image_id, state=state)
+        probability = float(rng.random())
+        add_assessment(rows, image_id, model, probability, sample.content)
     with database.writing(store.engine) as connection:
         rows.write(connection)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A stored image that many cases share, and its assessment as JSON."""
+
+    file: StoredFile
+    content: str
+
+    @classmethod
+    def of(cls, store: CaseStore, model: Model, lesion: SyntheticLesion) -> Self:
+        """Store and assess a synthetic lesion."""
+        picture = read_image(lesion.png())
+        assessment = assess(model, picture, with_heatmap=False)
+        return cls(store.store_file(picture), canonical(assessment.to_json()))
+
+
+def add_image(rows: Rows, case: tuple[str, str], file: StoredFile) -> str:
+    """Add an image of a lesion at a visit; return its id."""
+    image_id = str(uuid4())
+    lesion_id, visit_id = case
+    source = file.source
+    rows.add(
+        "images",
+        id=image_id,
+        sha256=file.sha256,
+        source_sha256=source.sha256,
+        source_format="PNG",
+        width_px=source.width_px,
+        height_px=source.height_px,
+        file_width_px=source.width_px,
+        file_height_px=source.height_px,
+        red_blue_swapped=False,
+        notes="[]",
+    )
+    rows.add("image_places", image_id=image_id, lesion_id=lesion_id, visit_id=visit_id)
+    return image_id
+
+
+def add_assessment(
+    rows: Rows,
+    image_id: str,
+    model: Model,
+    probability: float,
+    content: str,
+) -> None:
+    """Add an assessment of an image with a malignant probability."""
+    record = model.record
+    rows.add(
+        "assessments",
+        id=str(uuid4()),
+        image_id=image_id,
+        model_name=record.name,
+        model_version=record.version,
+        model_id=record.model_id,
+        operating_point="balanced",
+        threshold=0.22,
+        action="refer",
+        diagnosis="MEL",
+        malignant_probability=probability,
+        malignant_low=None,
+        malignant_high=None,
+        borderline=False,
+        interpretable=True,
+        content=content,
+    )
 
 
 def add_case(rows: Rows, number: int) -> tuple[str, str]:
