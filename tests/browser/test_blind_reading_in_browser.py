@@ -33,6 +33,8 @@ def test_a_result_is_hidden_until_the_reader_has_read(
     settle(page)
     assert page.locator(".viewer").count() == 0
     page.get_by_role("link", name="Diagnose").click()
+    page.get_by_text("Blind first is on").wait_for()
+    settle(page)
 
     button = page.get_by_role("button", name="Record my reading and show the result")
     expect(button).to_be_disabled()
@@ -42,9 +44,11 @@ def test_a_result_is_hidden_until_the_reader_has_read(
     page.get_by_role("combobox", name="Sex").wait_for()
     choose(page, "Your diagnosis", "Nevus")
     choose(page, "Management", "monitor")
+    settle(page)
     button.click()
     page.get_by_role("heading", name=RESULT).wait_for()
     page.get_by_text("Stored: patient P-0001").wait_for()
+    settle(page)
     # Both readings are stored, the first without the result.
     page.get_by_text("Add a reading").click()
     choose(page, "Your diagnosis", "Melanoma")
@@ -52,6 +56,7 @@ def test_a_result_is_hidden_until_the_reader_has_read(
     page.get_by_text("The result changed my diagnosis").click()
     page.get_by_role("button", name="Save reading").click()
     page.get_by_text("state: biopsy requested").wait_for()
+    settle(page)
     address = f"sqlite:///{tmp_path / 'cases.sqlite'}"
     with (
         CaseStore.open(address, str(tmp_path / "case images")) as store,
@@ -76,13 +81,17 @@ def test_a_result_is_hidden_until_the_reader_has_read(
 def test_the_work_list_hides_what_was_not_read(cold_server: str, page: Page) -> None:
     page.goto(cold_server)
     page.get_by_role("button", name="Try a synthetic lesion").click()
+    page.get_by_text("Not stored:").wait_for()
+    settle(page)
     page.get_by_text("Store case").click()
     box = page.get_by_role("combobox", name="Patient pseudonym")
     box.fill("P-0001")
     box.press("Enter")
     page.get_by_role("combobox", name="Sex").wait_for()
+    settle(page)
     page.get_by_role("button", name="Store", exact=True).click()
     page.get_by_text("Stored: patient P-0001").wait_for()
+    settle(page)
     page.get_by_role("link", name="Work list").click()
     expect(row(page, "P-0001")).to_contain_text("Melanoma")
     page.get_by_text("Blind first").click()

@@ -33,7 +33,8 @@ def choose(page: Page, label: str, option: str) -> None:
     box = page.get_by_role("combobox", name=label)
     box.click()
     box.fill(option)
-    box.press("Enter")
+    # Not by Enter: the list may not be filtered yet.
+    page.get_by_role("option").filter(has_text=option).first.click()
 
 
 def pdf_text(page: Page) -> str:
@@ -49,47 +50,61 @@ def row(page: Page, pseudonym: str):
     return page.locator("tr", has=page.get_by_role("button", name=pseudonym, exact=True))
 
 
+def drop(page: Page, files: list[Path]) -> None:
+    """Drop files into the work list, and wait until all are assessed."""
+    page.locator("input[type=file]").set_input_files(files)
+    expect(page.locator(".work tbody tr")).to_have_count(5)
+    expect(page.get_by_text("waiting for its assessment")).to_have_count(0)
+    page.get_by_text("Files that could not be read: 1").click()
+    page.get_by_text("broken.jpg").wait_for()
+    settle(page)
+    assert violations(page) == []
+
+
+def open_first(page: Page) -> str:
+    """Mark the first case of the list as read, and open it, by keys; return its pseudonym."""
+    first = page.locator(".work-open").first
+    name = first.inner_text()
+    first.focus()
+    page.keyboard.press("2")
+    expect(row(page, name)).to_contain_text("read")
+    # The row keeps the focus, so that the next key works.
+    page.keyboard.press("Enter")
+    page.get_by_text("Stored:").wait_for()
+    page.get_by_text(f"patient {name}").wait_for()
+    settle(page)
+    return name
+
+
+def override(page: Page) -> None:
+    """Decide against the result of the case on the page; the first try has no reason."""
+    page.get_by_text("Add a reading").click()
+    choose(page, "Your diagnosis", "Melanoma")
+    choose(page, "Management", "biopsy")
+    page.get_by_text("I decide against the result").click()
+    page.get_by_role("button", name="Save reading").click()
+    page.get_by_text("Expected a reason for a decision against the result").wait_for()
+    settle(page)
+    page.get_by_role("textbox", name="Reason").fill("Growth since spring.")
+    page.get_by_role("button", name="Save reading").click()
+    page.get_by_text("Growth since spring.").first.wait_for()
+    page.get_by_text("state: biopsy requested").wait_for()
+    settle(page)
+    assert violations(page) == []
+
+
 def test_cases_are_dropped_read_and_found_again(tmp_path: Path, page: Page, files) -> None:
     log = tmp_path / "log.txt"
     port = free_port()
     with serving(log, port=port) as address:
         page.goto(f"{address}/work_list")
-        page.locator("input[type=file]").set_input_files(files)
-        expect(page.locator(".work tbody tr")).to_have_count(5)
-        # All are assessed by themselves; a malignant one comes first.
-        expect(page.get_by_text("waiting for its assessment")).to_have_count(0)
-        page.get_by_text("Files that could not be read: 1").click()
-        page.get_by_text("broken.jpg").wait_for()
-        settle(page)
-        assert violations(page) == []
-
-        first = page.locator(".work-open").first
-        name = first.inner_text()
-        first.focus()
-        page.keyboard.press("2")
-        expect(row(page, name)).to_contain_text("read")
-        # The row keeps the focus, so that the next key works.
-        page.keyboard.press("Enter")
-
-        page.get_by_text("Stored:").wait_for()
-        page.get_by_text(f"patient {name}").wait_for()
-        page.get_by_text("Add a reading").click()
-        choose(page, "Your diagnosis", "Melanoma")
-        choose(page, "Management", "biopsy")
-        page.get_by_text("I decide against the result").click()
-        page.get_by_role("button", name="Save reading").click()
-        page.get_by_text("Expected a reason for a decision against the result").wait_for()
-        page.get_by_role("textbox", name="Reason").fill("Growth since spring.")
-        page.get_by_role("button", name="Save reading").click()
-        page.get_by_text("Growth since spring.").first.wait_for()
-        page.get_by_text("state: biopsy requested").wait_for()
-        settle(page)
-        assert violations(page) == []
+        drop(page, files)
+        name = open_first(page)
+        override(page)
         text = pdf_text(page)
         assert name in text
         assert "Growth since spring." in text
         assert "Preliminary" in text
-
         # An open page would report that its server is gone.
         page.goto("about:blank")
 
@@ -102,12 +117,11 @@ def test_cases_are_dropped_read_and_found_again(tmp_path: Path, page: Page, file
         expect(page.locator(".work tbody tr")).to_have_count(1)
         page.locator(".work-open").first.click()
         page.get_by_text("Growth since spring.").first.wait_for()
+        settle(page)
         page.goto("about:blank")
-    address = f"sqlite:///{tmp_path / 'cases.sqlite'}"
-    with (
-        CaseStore.open(address, str(tmp_path / "case images")) as store,
-        store.read() as connection,
-    ):
+    database = f"sqlite:///{tmp_path / 'cases.sqlite'}"
+    images = str(tmp_path / "case images")
+    with CaseStore.open(database, images) as store, store.read() as connection:
         assert verify(connection, store.images).unchanged
 
 
@@ -124,8 +138,10 @@ def test_a_case_is_stored_only_when_the_reader_says_so(
     box.fill("P-0001")
     box.press("Enter")
     page.get_by_role("combobox", name="Sex").wait_for()
+    settle(page)
     page.get_by_role("button", name="Store", exact=True).click()
     page.get_by_text("Stored: patient P-0001 · lesion L1").wait_for()
+    settle(page)
     expect(page.get_by_text("History of lesion L1")).to_have_count(0)
     page.get_by_role("link", name="Work list").click()
     expect(page.locator(".work tbody tr")).to_have_count(1)
@@ -133,10 +149,14 @@ def test_a_case_is_stored_only_when_the_reader_says_so(
 
     # A second image of the lesion gives it a history.
     page.get_by_role("link", name="Diagnose").click()
+    page.get_by_text("Stored: patient P-0001").wait_for()
+    settle(page)
     page.get_by_role("button", name="Try a synthetic lesion").click()
     page.get_by_text("Not stored:").wait_for()
+    settle(page)
     page.get_by_text("Store case").click()
     choose(page, "Patient pseudonym", "P-0001")
+    settle(page)
     page.get_by_role("button", name="Store", exact=True).click()
     page.get_by_text("History of lesion L1").wait_for()
     expect(page.get_by_alt_text("Lesion on")).to_have_count(2)
