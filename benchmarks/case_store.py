@@ -285,29 +285,25 @@ def measure_diagnose(folder: Path, runs: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Fill a store, measure it, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=5000)
-    parser.add_argument("--images", type=int, default=20000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--database", help="URL of an empty database; by default a SQLite file")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        url = options.database or f"sqlite:///{folder / 'cases.sqlite'}"
-        os.environ[place.URL_VARIABLE] = url
-        os.environ[place.IMAGES_VARIABLE] = str(folder / "images")
-        model = Model.load("isic2019")
-        with CaseStore.open() as store:
-            fill(store, model, options.cases, options.images)
-            results = {
-                "cases": options.cases,
-                "images": options.images,
-                "work_list": measure_list(store, options.runs),
-                "open": measure_open(store, model, options.runs),
-                "diagnose": measure_diagnose(folder, options.runs),
-            }
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Fill a store in a folder, or the one that is named, and measure it."""
+    url = options.database or f"sqlite:///{folder / 'cases.sqlite'}"
+    os.environ[place.URL_VARIABLE] = url
+    os.environ[place.IMAGES_VARIABLE] = str(folder / "images")
+    model = Model.load("isic2019")
+    with CaseStore.open() as store:
+        fill(store, model, options.cases, options.images)
+        return {
+            "cases": options.cases,
+            "images": options.images,
+            "work_list": measure_list(store, options.runs),
+            "open": measure_open(store, model, options.runs),
+            "diagnose": measure_diagnose(folder, options.runs),
+        }
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Print a line for each page, and all results as JSON."""
     for name, values in results["work_list"].items():
         print(f"work list, {name}: {values['page_s']:.3f} s, bare {values['bare_s']:.3f} s")
     opened = results["open"]
@@ -315,6 +311,19 @@ def main() -> None:
     diagnose = results["diagnose"]
     print(f"diagnose: {diagnose['with_store_s']:.3f} s, without {diagnose['without_s']:.3f} s")
     print(json.dumps(results))
+
+
+def main() -> None:
+    """Measure a store with many cases, and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=20000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--database", help="URL of an empty database; by default a SQLite file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        results = measure(options, Path(name))
+    print_results(results)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ def run_migrations(connection: Connection, version: str) -> None:
 
 def _check_known(version: str | None) -> None:
     """Raise CaseStoreFailed for a version of the schema that this version of cadlib has not."""
-    known = sorted(path.stem[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
-    if version is not None and version not in known:
+    versions = sorted(path.stem[:4] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
+    if version is not None and version not in versions:
         raise CaseStoreFailed(
             f"Expected a case store of schema {NEWEST} or older, but it has schema {version} of a "
             "newer version of cadlib. Update cadlib."
