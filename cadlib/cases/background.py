@@ -5,6 +5,7 @@ goes on with the rest.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Table, exists, select
 
@@ -30,13 +31,35 @@ def waiting(connection: Connection, model_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def failed(connection: Connection, model_id: str) -> list[str]:
-    """Return the ids of images that a model failed on and has not assessed since."""
-    table = schema.images
+@dataclass(frozen=True)
+class FailedAssessment:
+    """An image that a model could not assess: the patient's pseudonym, and the latest reason."""
+
+    image_id: str
+    pseudonym: str
+    reason: str
+
+
+def failed(connection: Connection, model_id: str) -> list[FailedAssessment]:
+    """Return the images that a model failed on and has not assessed since, oldest first."""
+    images = schema.images
+    failures = schema.failed_assessments
     assessed = _has(schema.assessments, model_id)
-    has_failed = _has(schema.failed_assessments, model_id)
-    query = select(table.c.id).where(~assessed, has_failed).order_by(table.c.entry)
-    return list(connection.execute(query).scalars())
+    query = (
+        select(failures.c.image_id, failures.c.reason)
+        .join(images, images.c.id == failures.c.image_id)
+        .where(failures.c.model_id == model_id, ~assessed)
+        .order_by(failures.c.entry)
+    )
+    # The last reason of an image replaces those before it.
+    reasons: dict[str, str] = {}
+    for row in connection.execute(query):
+        reasons[row.image_id] = row.reason
+    result = []
+    for image_id, reason in reasons.items():
+        patient = queries.case_file(connection, image_id).patient
+        result.append(FailedAssessment(image_id, patient.details.pseudonym, reason))
+    return result
 
 
 def _has(table: Table, model_id: str) -> ColumnElement[bool]:

@@ -29,6 +29,8 @@ from cadlib.cases.records import (
 from cadlib.errors import CaseMissing
 
 Row = Mapping[str, Any]
+RESULT_SHOWN = "show result"
+"""The action in the audit log when a reader sees the result of an image."""
 
 
 def patients(connection: Connection) -> list[Patient]:
@@ -98,23 +100,20 @@ def image(connection: Connection, image_id: str) -> StoredImage:
 
 def assessments(connection: Connection, image_id: str) -> list[StoredAssessment]:
     """Return the assessments of an image, the earliest first."""
-    table = schema.assessments
-    query = select(table).where(table.c.image_id == image_id).order_by(table.c.entry)
-    return [assessment_of_row(row) for row in _rows(connection, query)]
+    rows = _in_order(connection, schema.assessments, "image_id", image_id)
+    return [assessment_of_row(row) for row in rows]
 
 
 def readings(connection: Connection, image_id: str) -> list[Reading]:
     """Return the readings of an image, the earliest first."""
-    table = schema.readings
-    query = select(table).where(table.c.image_id == image_id).order_by(table.c.entry)
-    return [reading_of_row(row) for row in _rows(connection, query)]
+    rows = _in_order(connection, schema.readings, "image_id", image_id)
+    return [reading_of_row(row) for row in rows]
 
 
 def outcomes(connection: Connection, lesion_id: str) -> list[Outcome]:
     """Return the outcomes of a lesion, the earliest first; the last one counts."""
-    table = schema.outcomes
-    query = select(table).where(table.c.lesion_id == lesion_id).order_by(table.c.entry)
-    return [outcome_of_row(row) for row in _rows(connection, query)]
+    rows = _in_order(connection, schema.outcomes, "lesion_id", lesion_id)
+    return [outcome_of_row(row) for row in rows]
 
 
 def overlay_reviews(
@@ -145,6 +144,17 @@ def case_file(connection: Connection, image_id: str) -> CaseFile:
     )
 
 
+def places_of_source(connection: Connection, source_sha256: str) -> list[tuple[str, str]]:
+    """Return pseudonym and label of each lesion that has an image of a file, by its SHA-256."""
+    query = _images().where(schema.images.c.source_sha256 == source_sha256)
+    places = []
+    for row in _rows(connection, query):
+        of_lesion = lesion(connection, row["lesion_id"])
+        of_patient = patient(connection, of_lesion.patient_id)
+        places.append((of_patient.details.pseudonym, of_lesion.details.label))
+    return places
+
+
 def blind_first(connection: Connection, reader_id: str) -> bool:
     """Return whether a reader records a reading before the result of an image is shown."""
     table = schema.reader_settings
@@ -154,15 +164,27 @@ def blind_first(connection: Connection, reader_id: str) -> bool:
     return bool(rows and rows[0]["blind_first"])
 
 
-def images_read_by(
+def images_known_to(
     connection: Connection,
     reader_id: str,
     image_ids: Sequence[str],
 ) -> set[str]:
-    """Return those of the images that a reader has read, before or after the result."""
+    """Return those of the images that a reader has read, or whose result the reader has seen."""
     table = schema.readings
     is_read = table.c.reader_id == reader_id, table.c.image_id.in_(image_ids)
-    return set(connection.execute(select(table.c.image_id).where(*is_read)).scalars())
+    read = connection.execute(select(table.c.image_id).where(*is_read)).scalars()
+    return {*read, *_shown_to(connection, reader_id, image_ids)}
+
+
+def result_was_shown(connection: Connection, reader_id: str, image_id: str) -> bool:
+    """Return whether a reader has seen the result of an image."""
+    return image_id in _shown_to(connection, reader_id, [image_id])
+
+
+def _shown_to(connection: Connection, reader_id: str, image_ids: Sequence[str]) -> set[str]:
+    log = schema.audit_log
+    is_shown = log.c.subject.in_(image_ids), log.c.actor == reader_id, log.c.action == RESULT_SHOWN
+    return set(connection.execute(select(log.c.subject).where(*is_shown)).scalars())
 
 
 def failed_files(connection: Connection) -> list[FailedFile]:
@@ -208,6 +230,17 @@ def _images() -> Select[Any]:
     of_place = [column for column in places.c if column.name != "recorded_at"]
     query = _latest(places, "image_id").join(table, table.c.id == places.c.image_id)
     return query.with_only_columns(*of_place, *about)
+
+
+def _in_order(
+    connection: Connection,
+    table: Table,
+    column: str,
+    value: str,
+) -> list[dict[str, Any]]:
+    """Return the rows of a table that have a value in a column, the earliest first."""
+    query = select(table).where(table.c[column] == value).order_by(table.c.entry)
+    return _rows(connection, query)
 
 
 def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:

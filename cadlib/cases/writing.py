@@ -322,12 +322,13 @@ class CaseWriter:
             )
         if details.stage == "after":
             return
-        for reading in queries.readings(self.connection, image.id):
-            if reading.reader_id == self.actor and reading.details.stage == "after":
-                raise CaseRejected(
-                    "Expected a reading before the result, but this reader has seen it. "
-                    "Record a reading after the result."
-                )
+        readings = queries.readings(self.connection, image.id)
+        stages = {reading.details.stage for reading in readings if reading.reader_id == self.actor}
+        if "after" in stages or queries.result_was_shown(self.connection, self.actor, image.id):
+            raise CaseRejected(
+                "Expected a reading before the result, but this reader has seen it. "
+                "Record a reading after the result."
+            )
 
     def add_overlay_review(
         self,
@@ -396,6 +397,10 @@ class CaseWriter:
         """Record that a model could not assess an image, and why."""
         values = {"image_id": image.id, "model_id": model_id, "reason": reason}
         self._insert(schema.failed_assessments, "fail to assess", values)
+
+    def log_result_shown(self, image: StoredImage) -> None:
+        """Record that the actor sees the result of an image."""
+        self.log(queries.RESULT_SHOWN, schema.images.name, image.id)
 
     def log(self, action: str, kind: str, subject: str | None, **facts: Any) -> None:
         """Record what changes no row, such as a view of a case or an export."""

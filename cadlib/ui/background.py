@@ -1,7 +1,6 @@
 """Stores and assesses dropped files in the background."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ from cadlib import jobs
 from cadlib.jobs import Job
 from cadlib.model.record import ModelRecord
 from cadlib.progress import Progress
-from cadlib.ui.case_store import reader
+from cadlib.ui.case_store import reader, today
 from cadlib.ui.clinic import operating_point
 from cadlib.ui.models import model_beside
 
@@ -30,8 +29,7 @@ def take_in_files(store: "CaseStore", files: Sequence[tuple[str, bytes]]) -> Non
     def work(progress: Progress) -> object:
         from cadlib.cases.intake import take_in  # noqa: PLC0415
 
-        today = datetime.now(UTC).date()
-        return take_in(store, files, today, actor, progress)
+        return take_in(store, files, today(), actor, progress)
 
     # Each drop is a job of its own, so that a second one is not lost in the first.
     key = f"intake {uuid4().hex}"

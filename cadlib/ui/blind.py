@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cadlib.cases import place
+from cadlib.errors import CadError
 from cadlib.ui.case_store import case_store, reader, stored_image
+from cadlib.ui.text import plain
 
 TEXT = "Blind first: record my reading before the result is shown"
 HELP = (
@@ -20,6 +22,8 @@ HELP = (
 HIDDEN = "Hidden until you have recorded your reading on the Diagnose page."
 _KEY = "blind-first"
 _HIDDEN = "hidden-cases"
+_LAST_KNOWN = "blind-first-last-known"
+_TROUBLE = "blind-first-trouble"
 
 
 def is_blind_first() -> bool:
@@ -31,10 +35,18 @@ def is_blind_first() -> bool:
 
     store = case_store()
     if store is None:
-        # What cannot be checked stays hidden.
-        return True
-    with store.read() as connection:
-        return queries.blind_first(connection, reader())
+        return _last_known()
+    try:
+        with store.read() as connection:
+            st.session_state[_LAST_KNOWN] = queries.blind_first(connection, reader())
+    except CadError as error:
+        st.error(plain(str(error)), icon=":material/database_off:")
+    return _last_known()
+
+
+def _last_known() -> bool:
+    """Return the setting as this session read it last; what was never read stays hidden."""
+    return bool(st.session_state.get(_LAST_KNOWN, True))
 
 
 def hidden_images(image_ids: Sequence[str]) -> set[str]:
@@ -46,8 +58,12 @@ def hidden_images(image_ids: Sequence[str]) -> set[str]:
     store = case_store()
     if store is None:
         return set(image_ids)
-    with store.read() as connection:
-        return set(image_ids) - queries.images_read_by(connection, reader(), image_ids)
+    try:
+        with store.read() as connection:
+            return set(image_ids) - queries.images_known_to(connection, reader(), image_ids)
+    except CadError:
+        # The reason is on the page; what cannot be checked stays hidden.
+        return set(image_ids)
 
 
 def hidden_cases(case_keys: Sequence[str]) -> set[str]:
@@ -83,10 +99,18 @@ def draw_blind_first() -> None:
     # The store has the value; another tab of the reader may have changed it.
     st.session_state[_KEY] = is_on
     st.toggle(TEXT, key=_KEY, help=HELP, on_change=_save)
+    trouble = st.session_state.pop(_TROUBLE, "")
+    if trouble:
+        st.error(plain(trouble))
 
 
 def _save() -> None:
     store = case_store()
-    if store is not None:
+    if store is None:
+        return
+    try:
         with store.write(reader()) as cases:
             cases.set_blind_first(bool(st.session_state[_KEY]))
+    except CadError as error:
+        # A callback runs before the page, which shows it.
+        st.session_state[_TROUBLE] = str(error)

@@ -4,6 +4,7 @@ The store and its libraries are loaded when a reader needs them: a page that sto
 without them.
 """
 
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -46,6 +47,17 @@ def stored_image(case_key: str) -> str | None:
     """Return the id of the stored image of a case of this session; None if it is not stored."""
     stored: dict[str, str] = st.session_state.get(_STORED, {})
     return stored.get(case_key)
+
+
+def forget_stored(case_key: str) -> None:
+    """Forget that a case of this session is stored: it was erased."""
+    stored: dict[str, str] = st.session_state.get(_STORED, {})
+    stored.pop(case_key, None)
+
+
+def today() -> date:
+    """Return the day at the clinic, by the clock of the server."""
+    return datetime.now().astimezone().date()
 
 
 def remember_stored(case_key: str, image_id: str) -> None:

@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cadlib.errors import CadError
+from cadlib.assessment import Assessment
+from cadlib.errors import CadError, CaseMissing
 from cadlib.taxonomy import CODES, diagnosis
-from cadlib.ui.case_store import case_store, reader, stored_image
+from cadlib.ui.case_store import case_store, forget_stored, reader, stored_image
 from cadlib.ui.lesion_history import lesion_history
+from cadlib.ui.models import model
 from cadlib.ui.session import Case
 from cadlib.ui.text import day_text, moment_text, plain
 
 if TYPE_CHECKING:
-    from cadlib.cases.records import CaseFile, ReadingDetails
+    from cadlib.cases.records import CaseFile, ReadingDetails, StoredAssessment
     from cadlib.cases.store import CaseStore
+    from cadlib.cases.writing import CaseWriter
 
 RESPONSE_TEXTS = {
     "agrees": "I agree with the result",
@@ -35,6 +38,10 @@ def readings(case: Case) -> None:
         return
     try:
         _draw(store, image_id, case)
+    except CaseMissing as error:
+        # Erased meanwhile: it can be stored again.
+        forget_stored(case.key)
+        st.error(plain(str(error)))
     except CadError as error:
         st.error(plain(str(error)))
 
@@ -44,15 +51,18 @@ def _draw(store: "CaseStore", image_id: str, case: Case) -> None:
 
     with store.read() as connection:
         stored = queries.case_file(connection, image_id)
+        is_first_time = not queries.result_was_shown(connection, reader(), image_id)
+    if is_first_time:
+        # The result is on the page above: a later reading is not one before it.
+        with store.write(reader()) as cases:
+            cases.log_result_shown(stored.image)
     st.markdown(_about(stored))
     for line in _history(stored):
         st.caption(line)
     lesion_history(store, stored, case.view_key)
     left, right = st.columns(2)
     with left, st.expander("Add a reading", key=f"reading-{case.view_key}"):
-        # An image of the work list may still wait for its assessment.
-        if stored.assessments:
-            _draw_reading(store, stored, case)
+        _draw_reading(store, stored, case)
     with right, st.expander("Add an outcome", key=f"outcome-{case.view_key}"):
         _draw_outcome(store, stored, case)
 
@@ -104,13 +114,43 @@ def _draw_reading(store: "CaseStore", stored: "CaseFile", case: Case) -> None:
     from cadlib.cases.records import REMOVALS  # noqa: PLC0415
 
     details = _draw_second_reading_fields(case.view_key)
-    if details is None:
+    if details is None or case.assessment is None:
         return
     with store.write(reader()) as cases:
-        cases.add_reading(stored.image, details, stored.assessments[-1])
+        seen = _result_on_page(cases, stored, case.assessment)
+        cases.add_reading(stored.image, details, seen)
         state = "biopsy requested" if details.management in REMOVALS else "read"
         cases.set_state(stored.image, state)
     st.rerun()
+
+
+def _result_on_page(
+    cases: "CaseWriter",
+    stored: "CaseFile",
+    assessment: Assessment,
+) -> "StoredAssessment":
+    """Return the stored result that the page shows; store it if the latest one is another.
+
+    The model, the operating point or the patient data may have changed since it was stored, and a
+    reading has to name the result that the reader saw.
+    """
+    shown = assessment.decision.operating_point
+    of_page = (
+        assessment.prediction.model_id,
+        shown.name,
+        shown.threshold,
+        assessment.prediction.malignant_probability,
+    )
+    for latest in stored.assessments[-1:]:
+        of_store = (
+            latest.model_id,
+            latest.operating_point,
+            latest.threshold,
+            latest.malignant_probability,
+        )
+        if of_store == of_page:
+            return latest
+    return cases.add_assessment(stored.image, assessment, model().record)
 
 
 @dataclass(frozen=True)

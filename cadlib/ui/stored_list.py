@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cadlib.model.record import ModelRecord
 
 PAGE_SIZE = 20
-MOST_FAILED_FILES = 50
+MOST_FAILED = 50
 ORDER_TEXTS: "dict[Order, str]" = {
     "risk": "Malignant probability",
     "uncertainty": "Uncertainty",
@@ -36,6 +36,7 @@ EMPTY = """
 Add files above, or store a case on the Diagnose page. Each file becomes a case; its name becomes
 the pseudonym. **File names must not contain names or dates of birth.**
 """
+INTAKE_STOPPED = "Stopped. The images listed below are stored; add the other files again."
 _PAGE = "work-page"
 _UPLOAD = "work-upload"
 
@@ -57,7 +58,7 @@ def stored_list(record: "ModelRecord | None") -> None:
 
 def _draw_intake(store: "CaseStore") -> None:
     """Draw the box for new files, or the progress of storing them."""
-    if working(background.intake(), "Storing"):
+    if working(background.intake(), "Storing", stopped=INTAKE_STOPPED):
         return
     number = st.session_state.get(_UPLOAD, 0)
     uploads = st.file_uploader(
@@ -96,9 +97,13 @@ def _draw_assessment(store: "CaseStore", record: "ModelRecord") -> None:
             background.assess_waiting(store, record)
             st.rerun()
     if failed:
-        st.warning(f"{len(failed):,} images could not be assessed. Open one to see the reason.")
+        with st.expander(
+            f"Images that could not be assessed: {len(failed):,}", key="failed-images"
+        ):
+            for failure in failed[:MOST_FAILED]:
+                st.caption(plain(f"{failure.pseudonym} · {failure.reason}"))
         if st.button("Try again", key="retry", icon=":material/refresh:"):
-            background.assess_waiting(store, record, failed)
+            background.assess_waiting(store, record, [failure.image_id for failure in failed])
             st.rerun()
 
 
@@ -133,7 +138,8 @@ def _draw_list(store: "CaseStore") -> None:
             limit=PAGE_SIZE,
             offset=(page - 1) * PAGE_SIZE,
         )
-    about = f"Page {page:,} of {pages:,} · {chosen.total:,} images"
+    unit = "image" if chosen.total == 1 else "images"
+    about = f"Page {page:,} of {pages:,} · {chosen.total:,} {unit}"
     hidden = hidden_images([item.image_id for item in items])
     asked = work_table(
         store,
@@ -227,7 +233,8 @@ def _draw_failed_files(store: "CaseStore") -> None:
     if not files:
         return
     with st.expander(f"Files that could not be read: {len(files):,}", key="failed-files"):
-        for line in _failed_lines(files[:MOST_FAILED_FILES]):
+        st.caption("Their content is not stored. Correct a file and add it again.")
+        for line in _failed_lines(files[:MOST_FAILED]):
             st.caption(line)
 
 

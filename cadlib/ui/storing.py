@@ -5,7 +5,7 @@ Nothing is stored until the reader says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -13,7 +13,13 @@ import streamlit as st
 from cadlib.assessment import Assessment
 from cadlib.errors import CadError
 from cadlib.images.patient import COARSE_SITES, SEXES, SITES
-from cadlib.ui.case_store import case_store, reader, remember_stored, stored_image
+from cadlib.ui.case_store import (
+    case_store,
+    reader,
+    remember_stored,
+    stored_image,
+    today,
+)
 from cadlib.ui.image_views import photograph
 from cadlib.ui.models import model
 from cadlib.ui.readings import draw_first_reading_fields, readings
@@ -134,6 +140,7 @@ def _draw_fields(store: "CaseStore", case: Case) -> _Entered | None:
     """Draw the fields; return what they have, None until the required ones are filled."""
     from cadlib.cases import queries  # noqa: PLC0415
 
+    _draw_other_places(store, case)
     with store.read() as connection:
         patients = {patient.details.pseudonym: patient for patient in queries.patients(connection)}
     pseudonym = st.selectbox(
@@ -150,10 +157,10 @@ def _draw_fields(store: "CaseStore", case: Case) -> _Entered | None:
     birth_year = None
     # What is known of a stored patient is not asked again.
     if pseudonym and not patient:
-        sex, birth_year = _draw_new_patient()
-    label, site = _draw_lesion(_lesions_of(store, patient), case)
-    today = datetime.now(UTC).date()
-    day = st.date_input("Visit", today, max_value=today, key="store-day")
+        sex, birth_year = _draw_new_patient(f"{case.view_key}-{pseudonym}")
+    label, site = _draw_lesion(_lesions_of(store, patient), f"{case.view_key}-{pseudonym}")
+    last_day = today()
+    day = st.date_input("Visit", last_day, max_value=last_day, key=f"day-{case.view_key}")
     if not pseudonym or not label or not isinstance(day, date):
         return None
     return _Entered(
@@ -166,11 +173,35 @@ def _draw_fields(store: "CaseStore", case: Case) -> _Entered | None:
     )
 
 
-def _draw_new_patient() -> tuple[str | None, int | None]:
-    """Draw the fields of a new patient; return sex and year of birth."""
-    sex = st.selectbox("Sex", SEXES, None, key="store-sex", placeholder="not set")
+def _draw_other_places(store: "CaseStore", case: Case) -> None:
+    """Say where the image of a case is stored already, so that it is not stored twice unawares."""
+    from cadlib.cases import queries  # noqa: PLC0415
+
+    # Only a case with an image can be stored.
+    assert case.assessment is not None
+    with store.read() as connection:
+        places = queries.places_of_source(connection, case.assessment.image.sha256)
+    for pseudonym, label in places:
+        st.warning(
+            f"This image is stored already: patient {plain(pseudonym)}, lesion {plain(label)}."
+        )
+
+
+def _draw_new_patient(key: str) -> tuple[str | None, int | None]:
+    """Draw the fields of a new patient; return sex and year of birth.
+
+    `key` differs between patients, so that nothing stays from another one.
+    """
+    sex = st.selectbox("Sex", SEXES, None, key=f"sex-{key}", placeholder="not set")
     # A date of birth would identify the patient.
-    year = st.number_input("Year of birth", 1900, None, None, key="store-year")
+    year = st.number_input(
+        "Year of birth",
+        1900,
+        None,
+        None,
+        key=f"year-{key}",
+        placeholder="not set",
+    )
     return sex, int(year) if year else None
 
 
@@ -184,14 +215,17 @@ def _lesions_of(store: "CaseStore", patient: "Patient | None") -> "Sequence[Lesi
         return queries.lesions(connection, patient.id)
 
 
-def _draw_lesion(lesions: "Sequence[Lesion]", case: Case) -> tuple[str | None, str | None]:
-    """Draw the fields of the lesion; return its label, and the site of a new one."""
+def _draw_lesion(lesions: "Sequence[Lesion]", key: str) -> tuple[str | None, str | None]:
+    """Draw the fields of the lesion; return its label, and the site of a new one.
+
+    `key` differs between patients.
+    """
     labels = [lesion.details.label for lesion in lesions]
     label = st.selectbox(
         "Lesion",
         labels or [FIRST_LABEL],
         0,
-        key=f"lesion-{case.view_key}-{len(labels)}",
+        key=f"lesion-{key}",
         accept_new_options=True,
         help="A label among the lesions of this patient. Select one, or enter a new one.",
     )
@@ -199,7 +233,14 @@ def _draw_lesion(lesions: "Sequence[Lesion]", case: Case) -> tuple[str | None, s
     if label in labels:
         return label, None
     sites = (*SITES, *COARSE_SITES)
-    site = st.selectbox("Anatomical site", sites, None, key="store-site", placeholder="not set")
+    site = st.selectbox(
+        "Anatomical site",
+        sites,
+        None,
+        # A site belongs to the lesion of that label.
+        key=f"site-{key}-{label}",
+        placeholder="not set",
+    )
     return label, site
 
 
@@ -216,12 +257,15 @@ def _store(store: "CaseStore", assessment: Assessment, entered: _Entered) -> "St
 
 
 def _patient(cases: "CaseWriter", entered: _Entered) -> "Patient":
-    """Return the patient with this pseudonym; add a new one."""
+    """Return the patient with this pseudonym; add a new one.
+
+    Raise CaseRejected for a former pseudonym of a patient: the reader decides who is meant.
+    """
     from cadlib.cases import queries  # noqa: PLC0415
     from cadlib.cases.records import PatientDetails  # noqa: PLC0415
 
     patient = queries.patient_by_pseudonym(cases.connection, entered.pseudonym)
-    if patient:
+    if patient and patient.details.pseudonym == entered.pseudonym:
         return patient
     return cases.add_patient(PatientDetails(entered.pseudonym, entered.sex, entered.birth_year))
 

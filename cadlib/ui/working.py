@@ -9,10 +9,13 @@ from cadlib.ui.text import plain
 EVERY_S = 1.0
 
 
-def working(job: Job | None, name: str) -> bool:
+STOPPED = "Stopped. Predictions made so far are saved; the next start continues from there."
+
+
+def working(job: Job | None, name: str, stopped: str = STOPPED) -> bool:
     """Draw the progress of a job that runs, and return whether it does.
 
-    Draw the error of a job that failed, and a note on one that was stopped.
+    Draw the error of a job that failed, and the note `stopped` on one that was stopped.
     """
     if job is None:
         return False
@@ -22,9 +25,7 @@ def working(job: Job | None, name: str) -> bool:
     if job.state == "failed":
         st.error(plain(job.reason))
     if job.state == "stopped":
-        st.caption(
-            "Stopped. Predictions made so far are saved; the next start continues from there."
-        )
+        st.caption(stopped)
     return False
 
 

@@ -7,9 +7,10 @@ from playwright.sync_api import Page, expect
 
 from cadlib.cases import queries
 from cadlib.cases.store import CaseStore
+from cadlib.images.synthetic import demo_lesions
 from tests.browser.conftest import settle
 from tests.browser.test_accessibility_in_browser import violations
-from tests.browser.test_cases_in_browser import choose, row
+from tests.browser.test_cases_in_browser import choose, name_patient, row, store_case
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 RESULT = "Refer: malignant probability"
@@ -38,10 +39,7 @@ def test_a_result_is_hidden_until_the_reader_has_read(
 
     button = page.get_by_role("button", name="Record my reading and show the result")
     expect(button).to_be_disabled()
-    box = page.get_by_role("combobox", name="Patient pseudonym")
-    box.fill("P-0001")
-    box.press("Enter")
-    page.get_by_role("combobox", name="Sex").wait_for()
+    name_patient(page, "P-0001")
     choose(page, "Your diagnosis", "Nevus")
     choose(page, "Management", "monitor")
     settle(page)
@@ -78,24 +76,23 @@ def test_a_result_is_hidden_until_the_reader_has_read(
     expect(row(page, "P-0001")).to_contain_text("Melanoma")
 
 
-def test_the_work_list_hides_what_was_not_read(cold_server: str, page: Page) -> None:
+def test_the_work_list_hides_what_was_not_read(
+    cold_server: str, tmp_path: Path, page: Page
+) -> None:
     page.goto(cold_server)
     page.get_by_role("button", name="Try a synthetic lesion").click()
-    page.get_by_text("Not stored:").wait_for()
-    settle(page)
-    page.get_by_text("Store case").click()
-    box = page.get_by_role("combobox", name="Patient pseudonym")
-    box.fill("P-0001")
-    box.press("Enter")
-    page.get_by_role("combobox", name="Sex").wait_for()
-    settle(page)
-    page.get_by_role("button", name="Store", exact=True).click()
-    page.get_by_text("Stored: patient P-0001").wait_for()
-    settle(page)
+    store_case(page, "seen")
     page.get_by_role("link", name="Work list").click()
+    expect(row(page, "seen")).to_contain_text("Melanoma")
+    file = tmp_path / "P-0001.png"
+    file.write_bytes(demo_lesions()[0].png())
+    page.locator("input[type=file]").set_input_files(file)
     expect(row(page, "P-0001")).to_contain_text("Melanoma")
+    settle(page)
     page.get_by_text("Blind first").click()
     expect(row(page, "P-0001")).to_contain_text("hidden until you have read it")
     expect(row(page, "P-0001")).not_to_contain_text("Melanoma")
     # The order would tell the result too.
     expect(page.get_by_role("combobox", name="Sort by")).to_have_value("Waiting time")
+    # This result was on the page of the reader, who could not read it blind any more.
+    expect(row(page, "seen")).to_contain_text("Melanoma")

@@ -46,6 +46,26 @@ def pdf_text(page: Page) -> str:
         return "\n".join(sheet.get_textpage().get_text_range() for sheet in document)
 
 
+def store_case(page: Page, pseudonym: str) -> None:
+    """Store the image on the Diagnose page as that of a new patient."""
+    page.get_by_text("Not stored:").wait_for()
+    settle(page)
+    page.get_by_text("Store case").click()
+    name_patient(page, pseudonym)
+    page.get_by_role("button", name="Store", exact=True).click()
+    page.get_by_text(f"Stored: patient {pseudonym} · lesion L1").wait_for()
+    settle(page)
+
+
+def name_patient(page: Page, pseudonym: str) -> None:
+    """Enter the pseudonym of a new patient."""
+    box = page.get_by_role("combobox", name="Patient pseudonym")
+    box.fill(pseudonym)
+    box.press("Enter")
+    page.get_by_role("combobox", name="Sex").wait_for()
+    settle(page)
+
+
 def row(page: Page, pseudonym: str):
     return page.locator("tr", has=page.get_by_role("button", name=pseudonym, exact=True))
 
@@ -133,15 +153,7 @@ def test_a_case_is_stored_only_when_the_reader_says_so(
     page.get_by_text("Not stored:").wait_for()
     settle(page)
     assert not (tmp_path / "cases.sqlite").exists()
-    page.get_by_text("Store case").click()
-    box = page.get_by_role("combobox", name="Patient pseudonym")
-    box.fill("P-0001")
-    box.press("Enter")
-    page.get_by_role("combobox", name="Sex").wait_for()
-    settle(page)
-    page.get_by_role("button", name="Store", exact=True).click()
-    page.get_by_text("Stored: patient P-0001 · lesion L1").wait_for()
-    settle(page)
+    store_case(page, "P-0001")
     expect(page.get_by_text("History of lesion L1")).to_have_count(0)
     page.get_by_role("link", name="Work list").click()
     expect(page.locator(".work tbody tr")).to_have_count(1)

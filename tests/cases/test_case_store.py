@@ -201,9 +201,9 @@ def test_images_are_those_that_a_reader_has_read(store, lesion_images):
         cases.add_reading(first, FIRST_READING)
     both = [first.id, second.id]
     with store.read() as connection:
-        assert queries.images_read_by(connection, "a", both) == {first.id}
-        assert queries.images_read_by(connection, "b", both) == set()
-        assert queries.images_read_by(connection, "a", []) == set()
+        assert queries.images_known_to(connection, "a", both) == {first.id}
+        assert queries.images_known_to(connection, "b", both) == set()
+        assert queries.images_known_to(connection, "a", []) == set()
 
 
 def test_an_error_in_the_block_saves_nothing(store):

@@ -117,9 +117,10 @@ def test_an_image_that_fails_is_listed_and_can_be_tried_again(store, taken, mode
     model_id = model.record.model_id
     with store.read() as connection:
         assert waiting(connection, model_id) == []
-        ids = failed(connection, model_id)
-    assert len(ids) == 3
-    assert run(store, model, ids) == 3
+        failures = failed(connection, model_id)
+    assert [failure.pseudonym for failure in failures] == ["lesion-1", "lesion-2", "lesion-3"]
+    assert {failure.reason for failure in failures} == {"The image is missing."}
+    assert run(store, model, [failure.image_id for failure in failures]) == 3
     with store.read() as connection:
         assert failed(connection, model_id) == []
 
